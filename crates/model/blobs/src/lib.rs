@@ -68,13 +68,20 @@ pub trait BlobWriter: Send + Sync {
 }
 
 /// Reads a whole blob of at most `limit` bytes into memory and checks size and digest.
-pub fn read_verified(from: &dyn BlobReader, blob: &Descriptor, limit: u64) -> Result<Vec<u8>, BlobError> {
+pub fn read_verified(
+    from: &dyn BlobReader,
+    blob: &Descriptor,
+    limit: u64,
+) -> Result<Vec<u8>, BlobError> {
     if blob.size > limit {
         return Err(BlobError::TooLarge { digest: blob.digest.clone(), size: blob.size, limit });
     }
     let mut content = Vec::new();
-    let mut reader = HashingReader::new(from.open(blob)?.take(blob.size + 1), Digester::like(&blob.digest));
-    reader.read_to_end(&mut content).map_err(|source| BlobError::Io { digest: blob.digest.clone(), source })?;
+    let mut reader =
+        HashingReader::new(from.open(blob)?.take(blob.size + 1), Digester::like(&blob.digest));
+    reader
+        .read_to_end(&mut content)
+        .map_err(|source| BlobError::Io { digest: blob.digest.clone(), source })?;
     let (_, found, size) = reader.finish();
     if found != blob.digest || size != blob.size {
         return Err(BlobError::Mismatch { expected: blob.digest.clone(), found, size });
@@ -99,7 +106,8 @@ impl MemoryBlobs {
 impl BlobReader for MemoryBlobs {
     fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, BlobError> {
         let blobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = blobs.get(&blob.digest).ok_or_else(|| BlobError::Missing(blob.digest.clone()))?;
+        let bytes =
+            blobs.get(&blob.digest).ok_or_else(|| BlobError::Missing(blob.digest.clone()))?;
         Ok(Box::new(Cursor::new(Arc::clone(bytes))))
     }
 }
@@ -111,10 +119,17 @@ impl BlobWriter for MemoryBlobs {
 
     fn put(&self, blob: &Descriptor, content: &mut dyn Read) -> Result<(), BlobError> {
         let mut bytes = Vec::new();
-        content.take(blob.size + 1).read_to_end(&mut bytes).map_err(|source| BlobError::Io { digest: blob.digest.clone(), source })?;
+        content
+            .take(blob.size + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| BlobError::Io { digest: blob.digest.clone(), source })?;
         let found = Digest::of(&bytes);
         if found != blob.digest {
-            return Err(BlobError::Mismatch { expected: blob.digest.clone(), found, size: bytes.len() as u64 });
+            return Err(BlobError::Mismatch {
+                expected: blob.digest.clone(),
+                found,
+                size: bytes.len() as u64,
+            });
         }
         self.add(bytes);
         Ok(())

@@ -332,7 +332,8 @@ pub struct PlatformOutcome {
 /// Builds.
 pub trait Builder: Send + Sync {
     /// Runs one build to its end, telling `progress` what happens.
-    fn build(&self, request: &BuildRequest, progress: &dyn Progress) -> Result<Outcome, BuildError>;
+    fn build(&self, request: &BuildRequest, progress: &dyn Progress)
+    -> Result<Outcome, BuildError>;
 }
 
 /// Why a build failed.

@@ -40,7 +40,8 @@ impl<T: DeserializeOwned> Document<T> {
     /// Reads a document, keeping its bytes. `what` is for the error.
     pub fn parse(raw: impl Into<Arc<[u8]>>, what: &'static str) -> Result<Self, DocumentError> {
         let raw = raw.into();
-        let value = serde_json::from_slice(&raw).map_err(|source| DocumentError { what, source })?;
+        let value =
+            serde_json::from_slice(&raw).map_err(|source| DocumentError { what, source })?;
         Ok(Self { raw, value })
     }
 }
@@ -55,6 +56,8 @@ impl<T: Serialize> Document<T> {
 }
 
 /// Go writes `null` for an empty list or map; it means the same as leaving the field out.
-pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+pub(crate) fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }

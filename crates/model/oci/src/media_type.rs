@@ -13,7 +13,8 @@ pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// OCI layer, zstd.
 pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 /// OCI layer that registries may refuse to hold, gzip.
-pub const OCI_LAYER_FOREIGN_GZIP: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+pub const OCI_LAYER_FOREIGN_GZIP: &str =
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
 /// Docker image manifest, schema 2.
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker manifest list.
@@ -27,7 +28,8 @@ pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.ta
 /// Docker layer, zstd.
 pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 /// Docker layer that registries may refuse to hold (Windows bases of old), gzip.
-pub const DOCKER_LAYER_FOREIGN_GZIP: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+pub const DOCKER_LAYER_FOREIGN_GZIP: &str =
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
 /// Whether `media_type` is an index or manifest list.
 pub fn is_index(media_type: &str) -> bool {
@@ -41,10 +43,12 @@ pub fn is_manifest(media_type: &str) -> bool {
 
 /// Whether `media_type` is a layer of any kind.
 pub fn is_layer(media_type: &str) -> bool {
-    media_type.starts_with("application/vnd.oci.image.layer.") || media_type.starts_with("application/vnd.docker.image.rootfs.")
+    media_type.starts_with("application/vnd.oci.image.layer.")
+        || media_type.starts_with("application/vnd.docker.image.rootfs.")
 }
 
 /// Whether `media_type` is a layer that comes from the `urls` of its descriptor when the registry has none.
 pub fn is_foreign_layer(media_type: &str) -> bool {
-    is_layer(media_type) && (media_type.contains("nondistributable") || media_type.contains(".foreign."))
+    is_layer(media_type)
+        && (media_type.contains("nondistributable") || media_type.contains(".foreign."))
 }

@@ -29,24 +29,31 @@ pub struct Platform {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlatformError {
     /// It has no, or too many, parts, or a part has characters that none can have.
-    #[error("`{0}` is not a platform: expected `os/architecture` or `os/architecture/variant`, as in `linux/arm64`")]
+    #[error(
+        "`{0}` is not a platform: expected `os/architecture` or `os/architecture/variant`, as in `linux/arm64`"
+    )]
     Malformed(String),
     /// One word that is neither a known system nor a known architecture.
-    #[error("`{0}` is neither a known operating system nor a known architecture; write `os/architecture`, as in `linux/arm64`")]
+    #[error(
+        "`{0}` is neither a known operating system nor a known architecture; write `os/architecture`, as in `linux/arm64`"
+    )]
     Unknown(String),
 }
 
 const SYSTEMS: [&str; 12] = [
-    "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "aix", "android", "wasip1", "js", "plan9",
+    "linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solaris", "aix", "android",
+    "wasip1", "js", "plan9",
 ];
 const ARCHITECTURES: [&str; 14] = [
-    "amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "ppc64", "s390x", "mips64le", "mips64", "mips", "mipsle", "loong64", "wasm",
+    "amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "ppc64", "s390x", "mips64le", "mips64",
+    "mips", "mipsle", "loong64", "wasm",
 ];
 
 impl Platform {
     /// A platform without variant, normalised.
     pub fn new(os: &str, architecture: &str) -> Self {
-        Self { os: os.to_owned(), architecture: architecture.to_owned(), ..Self::default() }.normalized()
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), ..Self::default() }
+            .normalized()
     }
 
     /// The Linux platform of the machine this program runs on.
@@ -98,7 +105,10 @@ impl Platform {
         let (have, wanted) = (self.clone().normalized(), wanted.clone().normalized());
         let version_fits = wanted.os_version.is_empty()
             || have.os_version == wanted.os_version
-            || have.os_version.strip_prefix(&wanted.os_version).is_some_and(|rest| rest.starts_with('.'));
+            || have
+                .os_version
+                .strip_prefix(&wanted.os_version)
+                .is_some_and(|rest| rest.starts_with('.'));
         have.os == wanted.os
             && have.architecture == wanted.architecture
             && have.variant == wanted.variant
@@ -135,11 +145,17 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let malformed = || PlatformError::Malformed(text.to_owned());
-        let word = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let word = |part: &str| {
+            !part.is_empty()
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
         let parts: Vec<&str> = text.split('/').collect();
         let [first, rest @ ..] = parts.as_slice() else { return Err(malformed()) };
         let (os, os_version) = match first.split_once('(') {
-            Some((os, version)) => (os, version.strip_suffix(')').filter(|version| word(version)).ok_or_else(malformed)?),
+            Some((os, version)) => (
+                os,
+                version.strip_suffix(')').filter(|version| word(version)).ok_or_else(malformed)?,
+            ),
             None => (*first, ""),
         };
         if !word(os) || !rest.iter().all(|part| word(part)) {
@@ -147,7 +163,9 @@ impl FromStr for Platform {
         }
         let lower = os.to_lowercase();
         let mut platform = match rest {
-            [] if SYSTEMS.contains(&lower.as_str()) || lower == "macos" => Self::new(os, &Self::host().architecture),
+            [] if SYSTEMS.contains(&lower.as_str()) || lower == "macos" => {
+                Self::new(os, &Self::host().architecture)
+            }
             [] => {
                 let platform = Self::new("linux", os);
                 if !ARCHITECTURES.contains(&platform.architecture.as_str()) {
@@ -156,9 +174,12 @@ impl FromStr for Platform {
                 platform
             }
             [architecture] => Self::new(os, architecture),
-            [architecture, variant] => {
-                Self { os: os.to_owned(), architecture: (*architecture).to_owned(), variant: (*variant).to_owned(), ..Self::default() }
-            }
+            [architecture, variant] => Self {
+                os: os.to_owned(),
+                architecture: (*architecture).to_owned(),
+                variant: (*variant).to_owned(),
+                ..Self::default()
+            },
             _ => return Err(malformed()),
         };
         os_version.clone_into(&mut platform.os_version);
@@ -190,7 +211,9 @@ mod tests {
 
     #[test]
     fn what_is_no_platform_is_refused() {
-        for text in ["", "/", "linux/", "linux/arm/v7/x", "nonsense", "windows(10/amd64", "li nux/amd64"] {
+        for text in
+            ["", "/", "linux/", "linux/arm/v7/x", "nonsense", "windows(10/amd64", "li nux/amd64"]
+        {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
     }

@@ -69,7 +69,11 @@ impl Reference {
     pub fn familiar(&self) -> String {
         let full = self.to_string();
         let short = full.strip_prefix("docker.io/").unwrap_or(&full);
-        short.strip_prefix("library/").filter(|_| full.starts_with("docker.io/")).unwrap_or(short).to_owned()
+        short
+            .strip_prefix("library/")
+            .filter(|_| full.starts_with("docker.io/"))
+            .unwrap_or(short)
+            .to_owned()
     }
 }
 
@@ -106,7 +110,9 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let fail = |reason| ReferenceError { text: text.to_owned(), reason };
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest.parse().map_err(|_| fail("its digest is malformed"))?)),
+            Some((rest, digest)) => {
+                (rest, Some(digest.parse().map_err(|_| fail("its digest is malformed"))?))
+            }
             None => (text, None),
         };
         let slash = rest.rfind('/').map_or(0, |at| at + 1);
@@ -117,10 +123,16 @@ impl FromStr for Reference {
         if let Some(tag) = tag
             && !is_tag(tag)
         {
-            return Err(fail("a tag has 1 to 128 of the characters A-Z a-z 0-9 _ . - and does not begin with . or -"));
+            return Err(fail(
+                "a tag has 1 to 128 of the characters A-Z a-z 0-9 _ . - and does not begin with . or -",
+            ));
         }
         let (registry, path) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Some((host, path))
+                if host.contains(['.', ':'])
+                    || host == "localhost"
+                    || host.bytes().any(|byte| byte.is_ascii_uppercase()) =>
+            {
                 (host, path)
             }
             _ => ("docker.io", name),
@@ -136,9 +148,15 @@ impl FromStr for Reference {
             return Err(fail("a repository name must be lower case"));
         }
         if path.len() > 255 || !path.split('/').all(is_component) {
-            return Err(fail("a repository name has parts of a-z 0-9, joined by one . or _, by __ or by any number of -"));
+            return Err(fail(
+                "a repository name has parts of a-z 0-9, joined by one . or _, by __ or by any number of -",
+            ));
         }
-        let repository = if registry == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        let repository = if registry == "docker.io" && !path.contains('/') {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
         let tag = tag.map(str::to_owned).or_else(|| digest.is_none().then(|| "latest".to_owned()));
         Ok(Self { registry: registry.to_owned(), repository, tag, digest })
     }
@@ -147,16 +165,21 @@ impl FromStr for Reference {
 fn is_tag(tag: &str) -> bool {
     let mut bytes = tag.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    first && tag.len() <= 128 && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    first
+        && tag.len() <= 128
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 fn is_host(host: &str) -> bool {
     let (name, port) = if let Some(rest) = host.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else { return false };
-        if address.is_empty() || !address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':') {
+        if address.is_empty()
+            || !address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':')
+        {
             return false;
         }
-        return port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+        return port.is_empty()
+            || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
     } else {
         host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)))
     };
@@ -171,12 +194,18 @@ fn is_host(host: &str) -> bool {
 
 fn is_component(part: &str) -> bool {
     let bytes = part.as_bytes();
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let edge = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
     if !edge(bytes.first()) || !edge(bytes.last()) {
         return false;
     }
-    let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()).filter(|run| !run.is_empty());
-    separators.into_iter().all(|run| run == "." || run == "_" || run == "__" || run.bytes().all(|byte| byte == b'-'))
+    let separators = part
+        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        .filter(|run| !run.is_empty());
+    separators
+        .into_iter()
+        .all(|run| run == "." || run == "_" || run == "__" || run.bytes().all(|byte| byte == b'-'))
 }
 
 #[cfg(test)]
@@ -214,7 +243,21 @@ mod tests {
 
     #[test]
     fn malformed_references_are_refused() {
-        for text in ["", "/", "UPPER", "a:", "a:.b", "a/", "a//b", "-a", "a..b", "a___b", "a@sha256:12", "localhost:99999/a", "a b"] {
+        for text in [
+            "",
+            "/",
+            "UPPER",
+            "a:",
+            "a:.b",
+            "a/",
+            "a//b",
+            "-a",
+            "a..b",
+            "a___b",
+            "a@sha256:12",
+            "localhost:99999/a",
+            "a b",
+        ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }

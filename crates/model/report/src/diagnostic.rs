@@ -81,12 +81,26 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// An error at a place. Whoever knows the text adds it with [`Diagnostic::in_source`].
     pub fn error(message: impl Into<String>, span: Span) -> Self {
-        Self { severity: Severity::Error, rule: None, message: message.into(), source: None, span, hint: None }
+        Self {
+            severity: Severity::Error,
+            rule: None,
+            message: message.into(),
+            source: None,
+            span,
+            hint: None,
+        }
     }
 
     /// A warning at a place, by a rule.
     pub fn warning(rule: &'static str, message: impl Into<String>, span: Span) -> Self {
-        Self { severity: Severity::Warning, rule: Some(rule), message: message.into(), source: None, span, hint: None }
+        Self {
+            severity: Severity::Warning,
+            rule: Some(rule),
+            message: message.into(),
+            source: None,
+            span,
+            hint: None,
+        }
     }
 
     /// The same with a way out.
@@ -121,7 +135,10 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// The candidate that a mistyped `word` most likely meant, if one is close enough (edit distance at most a third).
-pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let wanted: Vec<char> = word.chars().take(64).flat_map(char::to_lowercase).collect();
     let limit = wanted.len().div_ceil(3);
     let scored = candidates.into_iter().map(|candidate| (distance(&wanted, candidate), candidate));
@@ -150,8 +167,13 @@ mod tests {
     #[test]
     fn a_place_is_given_as_line_and_column() {
         let source = SourceText { name: "Dockerfile".into(), text: "FROM a\nRÜN b\n".into() };
-        let text = Diagnostic::error("unknown instruction `RÜN`", Span::new(7, 11)).in_source(&source).hint("did you mean RUN?");
-        assert_eq!(text.to_string(), "Dockerfile:2:1: unknown instruction `RÜN` (did you mean RUN?)");
+        let text = Diagnostic::error("unknown instruction `RÜN`", Span::new(7, 11))
+            .in_source(&source)
+            .hint("did you mean RUN?");
+        assert_eq!(
+            text.to_string(),
+            "Dockerfile:2:1: unknown instruction `RÜN` (did you mean RUN?)"
+        );
         assert_eq!(source.line_column(11), (2, 4));
         assert_eq!(source.line_column(9), (2, 2));
     }
