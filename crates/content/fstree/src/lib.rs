@@ -1,0 +1,21 @@
+//! What is in a file tree, and how is it walked, filtered, changed, digested and written down?
+//!
+//! A tree comes as a directory of the host behind a [`Root`], as a [`Changeset`] in memory or as a stack of layers
+//! (crate `snapshot`); all are looked into through [`TreeView`]. File operations ([`fileop`]) read such views and
+//! give a changeset, whose file contents stay where they are until a layer is packed or [`write_tree`] copies them.
+//!
+//! Must not know: tar, compression, images, LLB, the store, Dockerfiles.
+
+mod content;
+mod entry;
+mod owners;
+mod path;
+mod root;
+mod view;
+
+pub use content::{Content, ContentReader, DiskFile, FileChanged, FileIdentity};
+pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
+pub use owners::{DEVICE_XATTR, NOBODY, OWNER_XATTR, OwnerError, Owners};
+pub use path::{PathError, RelPath, show};
+pub use root::Root;
+pub use view::{EmptyTree, MAX_LINKS, TreeError, TreeView, resolve, root_entry};
