@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::ops::Bound;
 
 use crate::{Content, RelPath};
 
@@ -132,6 +133,25 @@ impl Changeset {
     /// All entries, directories before what they hold.
     pub fn iter(&self) -> btree_map::Values<'_, RelPath, Entry> {
         self.entries.values()
+    }
+
+    /// The entries directly in a directory, in order.
+    pub fn children(&self, directory: &RelPath) -> impl Iterator<Item = &Entry> {
+        let mut from = Bound::Excluded(directory.clone());
+        let directory = directory.clone();
+        std::iter::from_fn(move || {
+            loop {
+                let (path, entry) = self.entries.range((from.clone(), Bound::Unbounded)).next()?;
+                let rest = path.beneath(&directory)?;
+                let name = rest.segments().next()?;
+                let child = directory.join(name).ok()?;
+                from = Bound::Included(child.after_subtree());
+                // Entries beneath a child that has none of its own are not the directory's.
+                if child == *path {
+                    return Some(entry);
+                }
+            }
+        })
     }
 
     /// The entry and everything beneath it, in order.

@@ -7,15 +7,24 @@
 //! Must not know: tar, compression, images, LLB, the store, Dockerfiles.
 
 mod content;
+mod directory;
+mod disk;
 mod entry;
+mod ignore;
 mod owners;
 mod path;
+mod pattern;
 mod root;
 mod view;
+mod walk;
 
 pub use content::{Content, ContentReader, DiskFile, FileChanged, FileIdentity};
+pub use directory::{DirectoryTree, read_root, read_tree};
+pub use disk::TreeForm;
 pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
+pub use ignore::{IgnoreRules, MatchInfo, PatternSet};
 pub use owners::{DEVICE_XATTR, NOBODY, OWNER_XATTR, OwnerError, Owners};
 pub use path::{PathError, RelPath, show};
+pub use pattern::{glob_match, has_wildcards};
 pub use root::Root;
-pub use view::{EmptyTree, MAX_LINKS, TreeError, TreeView, resolve, root_entry};
+pub use view::{EmptyTree, Link, MAX_LINKS, TreeError, TreeView, resolve, root_entry};

@@ -118,6 +118,14 @@ impl RelPath {
             .filter_map(|(at, _)| self.0.get(..at).map(|bytes| Self(Arc::from(bytes))))
     }
 
+    /// A bound that sorts behind everything beneath this path, and before or at what follows. No path to use.
+    pub(crate) fn after_subtree(&self) -> Self {
+        // `/` sorts as 0, so what follows the subtree is at least this path and a byte of 1.
+        let mut bytes = self.0.to_vec();
+        bytes.push(1);
+        Self(Arc::from(bytes))
+    }
+
     /// What remains of this path beneath `directory`; the root when they are equal, `None` when it is not beneath.
     pub fn beneath(&self, directory: &Self) -> Option<Self> {
         if directory.is_root() {

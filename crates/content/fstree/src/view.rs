@@ -96,6 +96,35 @@ pub trait TreeView: Send + Sync {
 
     /// The names in a directory, sorted by bytes; none when it is no directory.
     fn list(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError>;
+
+    /// Which file it is, for a file that has (or may have) several names in this view.
+    fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
+        let _ = path;
+        Ok(None)
+    }
+}
+
+/// Tells the files of one view apart: names with equal links are names of one file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link(Vec<u8>);
+
+impl Link {
+    pub(crate) fn of_inode(dev: u64, ino: u64) -> Self {
+        Self(format!("{dev}:{ino}").into_bytes())
+    }
+
+    /// The file whose first name this is.
+    pub fn of_path(path: &RelPath) -> Self {
+        Self(path.as_bytes().to_vec())
+    }
+
+    /// This link among those of one layer of several.
+    #[must_use]
+    pub fn in_layer(self, layer: usize) -> Self {
+        let mut bytes = format!("{layer}/").into_bytes();
+        bytes.extend(self.0);
+        Self(bytes)
+    }
 }
 
 /// A tree without anything in it: `FROM scratch`.
@@ -137,14 +166,20 @@ impl TreeView for Changeset {
 
     fn list(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
         let mut names: Vec<Vec<u8>> = self
-            .beneath(path)
-            .filter(|entry| {
-                entry.kind != Kind::Whiteout && entry.path.parent().as_ref() == Some(path)
-            })
+            .children(path)
+            .filter(|entry| entry.kind != Kind::Whiteout)
             .map(|entry| entry.path.name().to_vec())
             .collect();
         names.sort();
         Ok(names)
+    }
+
+    fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
+        Ok(match self.get(path).map(|entry| &entry.kind) {
+            Some(Kind::Hardlink(target)) => Some(Link::of_path(target)),
+            Some(Kind::File(_) | Kind::Symlink(_)) => Some(Link::of_path(path)),
+            _ => None,
+        })
     }
 }
 
