@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use build_api::Network;
+use oci::{Platform, Reference};
+
+/// What an engine works with.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// The store's directory.
+    pub store_dir: PathBuf,
+    /// Who this process is in its namespaces; `None` when it has not entered any (then nothing can be unpacked or run).
+    pub identity: Option<executor::Identity>,
+    /// Mirrors, certificates and the like, by registry.
+    pub hosts: registry::Hosts,
+    /// Logins for registries.
+    pub credentials: Arc<dyn registry::Credentials>,
+    /// Proxies for registries and HTTP sources, as `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` in any case.
+    pub proxies: BTreeMap<String, String>,
+    /// Directories that are searched for emulators, in order.
+    pub emulator_dirs: Vec<PathBuf>,
+    /// Steps that run at the same time, and threads that pack; at least 1.
+    pub threads: usize,
+    /// Set when the user interrupts.
+    pub cancel: Arc<AtomicBool>,
+    /// Socket of a Docker Engine, for `--load`.
+    pub docker_socket: Option<PathBuf>,
+}
+
+/// `crossdock run`: one process in a fresh container of an image.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// Name in the store, or in a registry.
+    pub image: Reference,
+    /// Which image of an index; `None` is this machine's.
+    pub platform: Option<Platform>,
+    /// In place of the image's entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// In place of the image's command; empty keeps it.
+    pub args: Vec<String>,
+    /// `NAME=value`, on top of the image's.
+    pub env: Vec<String>,
+    /// In place of the image's working directory.
+    pub workdir: Option<String>,
+    /// In place of the image's user.
+    pub user: Option<String>,
+    /// Network.
+    pub network: Network,
+    /// Directories and files of the machine.
+    pub volumes: Vec<Volume>,
+    /// Ask the registry even if the store knows the name.
+    pub pull: bool,
+}
+
+/// `--volume SOURCE:TARGET[:ro]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// On the machine.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: PathBuf,
+    /// Cannot be written.
+    pub read_only: bool,
+}

@@ -1,0 +1,380 @@
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use blobs::{BlobError, BlobReader, read_verified};
+use oci::{Descriptor, Digest, Document, DocumentError, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use registry::{BlobSink, ProgressFn, RegistryError};
+use store::{Partial, Store, StoreError};
+
+use crate::Remote;
+
+/// Whether a registry is asked for a name that the store knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// A name kept in the store is taken from there; other names are resolved at the registry.
+    #[default]
+    Missing,
+    /// The registry decides.
+    Always,
+}
+
+/// What a name leads to, for all platforms.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The name, pinned to the digest it has now.
+    pub reference: Reference,
+    /// Manifest or index.
+    pub descriptor: Descriptor,
+    /// The images by platform, in the order of the index. The platform is empty for a plain manifest until its config
+    /// was read.
+    pub manifests: Vec<Descriptor>,
+    /// Whether the store had it, so that nothing was asked of a registry.
+    pub local: bool,
+}
+
+/// One platform's image: its documents, but not its layers.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The name, pinned.
+    pub reference: Reference,
+    /// Its manifest's descriptor.
+    pub descriptor: Descriptor,
+    /// Its manifest.
+    pub manifest: Document<Manifest>,
+    /// Its configuration.
+    pub config: Document<ImageConfig>,
+    /// Index or manifest that the name leads to.
+    pub root: Digest,
+}
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It has no variant for the platform.
+    #[error("{image} has no image for {platform}; it has {}", list(have))]
+    NoPlatform {
+        /// Which image.
+        image: String,
+        /// What was asked for.
+        platform: Platform,
+        /// What there is.
+        have: Vec<Platform>,
+    },
+    /// The registry did not give it.
+    #[error("cannot get {image}")]
+    Registry {
+        /// Which image.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// The network may not be used.
+    #[error("{image} is neither in the store nor in a mirror, and the network is switched off")]
+    Offline {
+        /// Which image.
+        image: String,
+    },
+    /// The store failed.
+    #[error("cannot use the store for {image}")]
+    Store {
+        /// Which image.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<StoreError>,
+    },
+    /// A blob cannot be read.
+    #[error("cannot read {image}")]
+    Blob {
+        /// Which image.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<BlobError>,
+    },
+    /// A document is not what it should be.
+    #[error("{image} is malformed")]
+    Document {
+        /// Which image.
+        image: String,
+        /// Why.
+        #[source]
+        source: DocumentError,
+    },
+    /// It is well-formed and makes no sense.
+    #[error("{image} is malformed: {reason}")]
+    Malformed {
+        /// Which image.
+        image: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn list(platforms: &[Platform]) -> String {
+    match platforms {
+        [] => "none".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Manifests and configurations may have at most this many bytes.
+const DOCUMENT_LIMIT: u64 = 4 << 20;
+/// An index inside an index is followed this deep.
+const INDEX_DEPTH: usize = 3;
+
+/// Images by name, from the store and from registries. Each name is resolved once.
+pub struct Images {
+    store: Store,
+    remote: Remote,
+    policy: PullPolicy,
+    resolved: Mutex<BTreeMap<Reference, Arc<Mutex<Option<Found>>>>>,
+}
+
+impl Images {
+    /// Images from `store`, and from registries by `remote`.
+    pub fn new(store: Store, remote: Remote, policy: PullPolicy) -> Self {
+        Self { store, remote, policy, resolved: Mutex::default() }
+    }
+
+    /// Finds what a name leads to. Asked again for the same name, it answers the same without asking anybody.
+    pub fn find(&self, reference: &Reference) -> Result<Found, ImageError> {
+        let slot = {
+            let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(resolved.entry(reference.clone()).or_default())
+        };
+        // Whoever comes second for the same name waits for the first one's answer.
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = slot.as_ref() {
+            return Ok(found.clone());
+        }
+        let found = self.find_anew(reference)?;
+        *slot = Some(found.clone());
+        Ok(found)
+    }
+
+    fn find_anew(&self, reference: &Reference) -> Result<Found, ImageError> {
+        let image = reference.familiar();
+        let named = self.store.lookup(&reference.to_string()).map_err(store_error(&image))?;
+        let named = named.filter(|_| self.policy == PullPolicy::Missing || self.remote.is_offline());
+        let (descriptor, local) = match (named, reference.digest()) {
+            (Some(descriptor), _) => (descriptor, true),
+            (None, Some(digest)) if self.store.blob_size(digest).is_some() => (self.stored_descriptor(&image, digest)?, true),
+            _ => (self.resolve_remotely(reference)?, false),
+        };
+        let manifests = self.manifests(reference, &descriptor, 0)?;
+        Ok(Found { reference: reference.with_digest(descriptor.digest.clone()), descriptor, manifests, local })
+    }
+
+    /// A descriptor for a manifest or index that the store has, by digest alone.
+    fn stored_descriptor(&self, image: &str, digest: &Digest) -> Result<Descriptor, ImageError> {
+        let size = self.store.blob_size(digest).unwrap_or_default();
+        let blob = Descriptor::new("", digest.clone(), size);
+        let raw = read_verified(&self.store, &blob, DOCUMENT_LIMIT).map_err(blob_error(image))?;
+        let media_type = document_type(&raw).ok_or_else(|| malformed(image, "it is neither a manifest nor an index"))?;
+        Ok(Descriptor { media_type, ..blob })
+    }
+
+    fn resolve_remotely(&self, reference: &Reference) -> Result<Descriptor, ImageError> {
+        let image = reference.familiar();
+        if self.remote.is_offline() {
+            return Err(ImageError::Offline { image });
+        }
+        self.remote.block_on(self.remote.client().resolve(reference)).map_err(registry_error(&image))
+    }
+
+    /// The manifests beneath a descriptor, in order.
+    fn manifests(&self, reference: &Reference, descriptor: &Descriptor, depth: usize) -> Result<Vec<Descriptor>, ImageError> {
+        if media_type::is_manifest(&descriptor.media_type) {
+            return Ok(vec![descriptor.clone()]);
+        }
+        let image = reference.familiar();
+        if !media_type::is_index(&descriptor.media_type) {
+            return Err(malformed(&image, &format!("`{}` is no image", descriptor.media_type)));
+        }
+        if depth == INDEX_DEPTH {
+            return Err(malformed(&image, "indexes are nested too deep"));
+        }
+        let raw = self.document(reference, descriptor)?;
+        let index = Document::<Index>::parse(raw, "image index").map_err(document_error(&image))?;
+        let mut manifests = Vec::new();
+        for entry in &index.value.manifests {
+            // Attestations are listed as images for the platform unknown/unknown.
+            let attestation = entry.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
+            if media_type::is_index(&entry.media_type) {
+                manifests.extend(self.manifests(reference, entry, depth + 1)?);
+            } else if media_type::is_manifest(&entry.media_type) && !attestation {
+                manifests.push(entry.clone());
+            }
+        }
+        Ok(manifests)
+    }
+
+    /// The image for `platform`.
+    pub fn image(&self, reference: &Reference, platform: &Platform) -> Result<Image, ImageError> {
+        let found = self.find(reference)?;
+        let image = reference.familiar();
+        let alone = found.manifests.len() == 1 && media_type::is_manifest(&found.descriptor.media_type);
+        let chosen = if alone {
+            found.manifests.first().cloned()
+        } else {
+            images::select_manifest(&found.manifests, platform)
+        };
+        let Some(descriptor) = chosen else {
+            let have = found.manifests.iter().filter_map(|it| it.platform.clone()).map(Platform::normalized).collect();
+            return Err(ImageError::NoPlatform { image, platform: platform.clone(), have });
+        };
+        self.open(&found, &descriptor)
+    }
+
+    /// Every platform's image.
+    pub fn all(&self, reference: &Reference) -> Result<Vec<Image>, ImageError> {
+        let found = self.find(reference)?;
+        found.manifests.iter().map(|descriptor| self.open(&found, descriptor)).collect()
+    }
+
+    fn open(&self, found: &Found, descriptor: &Descriptor) -> Result<Image, ImageError> {
+        let image = found.reference.familiar();
+        let raw = self.document(&found.reference, descriptor)?;
+        let manifest = Document::<Manifest>::parse(raw, "image manifest").map_err(document_error(&image))?;
+        let raw = self.document(&found.reference, &manifest.value.config)?;
+        let config = Document::<ImageConfig>::parse(raw, "image configuration").map_err(document_error(&image))?;
+        let (layers, diff_ids) = (&manifest.value.layers, &config.value.rootfs.diff_ids);
+        if layers.len() != diff_ids.len() {
+            let reason = format!("its manifest lists {} layers, its configuration {}", layers.len(), diff_ids.len());
+            return Err(malformed(&image, &reason));
+        }
+        for (blob, diff_id) in layers.iter().zip(diff_ids) {
+            self.store.record_location(&blob.digest, &found.reference.name()).map_err(store_error(&image))?;
+            self.record_layer(blob, diff_id).map_err(store_error(&image))?;
+        }
+        Ok(Image {
+            reference: found.reference.clone(),
+            descriptor: descriptor.clone(),
+            manifest,
+            config,
+            root: found.descriptor.digest.clone(),
+        })
+    }
+
+    fn record_layer(&self, _blob: &Descriptor, _diff_id: &Digest) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// A manifest, index or config: from the store, or from the registry and then kept.
+    fn document(&self, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>, ImageError> {
+        let image = reference.familiar();
+        if self.store.blob_size(&blob.digest).is_some() {
+            match read_verified(&self.store, blob, DOCUMENT_LIMIT) {
+                Ok(raw) => return Ok(raw),
+                // Damaged: put aside and fetched again.
+                Err(BlobError::Mismatch { .. }) => self.store.quarantine(&blob.digest).map_err(store_error(&image))?,
+                Err(error) => return Err(blob_error(&image)(error)),
+            }
+        }
+        if self.remote.is_offline() {
+            return Err(ImageError::Offline { image });
+        }
+        if blob.size > DOCUMENT_LIMIT {
+            return Err(malformed(&image, &format!("a document of {} bytes is too large", blob.size)));
+        }
+        let is_manifest = media_type::is_index(&blob.media_type) || media_type::is_manifest(&blob.media_type);
+        let raw = if is_manifest {
+            let manifest = self.remote.block_on(self.remote.client().manifest(reference, blob)).map_err(registry_error(&image))?;
+            manifest.to_vec()
+        } else {
+            let mut raw: Vec<u8> = Vec::new();
+            let pull = self.remote.client().pull_blob(reference, blob, &mut raw, registry::silent());
+            self.remote.block_on(pull).map_err(registry_error(&image))?;
+            raw
+        };
+        self.store.put_bytes(&raw).map_err(store_error(&image))?;
+        Ok(raw)
+    }
+
+    /// Brings a layer's blob into the store, if it is not there. `from` is any reference to a repository that has it;
+    /// other repositories known to hold it are tried after that one.
+    pub fn fetch_layer(&self, from: &Reference, blob: &Descriptor, progress: ProgressFn) -> Result<(), ImageError> {
+        let image = from.familiar();
+        if self.store.blob_size(&blob.digest).is_some() {
+            return Ok(());
+        }
+        if self.remote.is_offline() {
+            return Err(ImageError::Offline { image });
+        }
+        // Blocks while another process fetches the same blob; what it left is resumed.
+        let partial = self.store.partial(&blob.digest).map_err(store_error(&image))?;
+        if partial.is_complete() {
+            return Ok(());
+        }
+        let mut sink = PartialSink(partial);
+        let pull = self.remote.client().pull_blob(from, blob, &mut sink, progress);
+        self.remote.block_on(pull).map_err(registry_error(&image))?;
+        sink.0.commit().map_err(store_error(&image))?;
+        Ok(())
+    }
+}
+
+/// Lets the registry client write into the store.
+struct PartialSink(Partial);
+
+impl BlobSink for PartialSink {
+    fn offset(&self) -> u64 {
+        self.0.offset()
+    }
+
+    fn held(&mut self) -> io::Result<Box<dyn Read + Send + '_>> {
+        self.0.held()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut self.0, bytes)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.0.restart().map_err(io::Error::other)
+    }
+}
+
+/// Media type of a manifest or index, from what it says itself or else from its fields.
+pub(crate) fn document_type(raw: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(raw).ok()?;
+    if let Some(stated) = value.get("mediaType").and_then(serde_json::Value::as_str) {
+        let known = media_type::is_index(stated) || media_type::is_manifest(stated);
+        return known.then(|| stated.to_owned());
+    }
+    let kind = if value.get("manifests").is_some() {
+        media_type::OCI_INDEX
+    } else if value.get("config").is_some() {
+        media_type::OCI_MANIFEST
+    } else {
+        return None;
+    };
+    Some(kind.to_owned())
+}
+
+pub(crate) fn malformed(image: &str, reason: &str) -> ImageError {
+    ImageError::Malformed { image: image.to_owned(), reason: reason.to_owned() }
+}
+
+pub(crate) fn registry_error(image: &str) -> impl FnOnce(RegistryError) -> ImageError {
+    let image = image.to_owned();
+    move |source| ImageError::Registry { image, source: Box::new(source) }
+}
+
+pub(crate) fn store_error(image: &str) -> impl FnOnce(StoreError) -> ImageError {
+    let image = image.to_owned();
+    move |source| ImageError::Store { image, source: Box::new(source) }
+}
+
+pub(crate) fn blob_error(image: &str) -> impl FnOnce(BlobError) -> ImageError {
+    let image = image.to_owned();
+    move |source| ImageError::Blob { image, source: Box::new(source) }
+}
+
+pub(crate) fn document_error(image: &str) -> impl FnOnce(DocumentError) -> ImageError {
+    let image = image.to_owned();
+    move |source| ImageError::Document { image, source }
+}
