@@ -168,7 +168,7 @@ pub fn run(
     remove_stubs(step, &running.stubs);
     let timed_out = pumped?;
     waited.map_err(cannot("wait for the sandbox"))?;
-    if let Some((code, signal, mut usage)) = running.ended {
+    if let (Some((code, signal, mut usage)), None) = (running.ended, &running.failed) {
         if cancel.load(Ordering::Relaxed) && code != Some(0) {
             return Err(ExecError::Cancelled);
         }

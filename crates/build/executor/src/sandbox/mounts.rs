@@ -156,7 +156,7 @@ impl Staging {
         rustix::fs::mkdirat(&workshop, "m", Mode::from_raw_mode(0o755)).or_cannot(doing)?;
         let mut names = Vec::with_capacity(lowers.len() + 1);
         for (index, lower) in lowers.iter().enumerate().rev() {
-            let name = format!("{index:x}");
+            let name = index.to_string();
             link(lower, &name).or_cannot(doing)?;
             names.push(name);
         }
