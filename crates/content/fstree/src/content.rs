@@ -182,7 +182,7 @@ impl DiskFile {
     }
 
     fn changed(&self) -> io::Error {
-        io::Error::other(FileChanged { path: self.root.show(&self.path) })
+        io::Error::other(FileChanged { path: self.root.show(&self.path).to_string() })
     }
 }
 
@@ -196,7 +196,7 @@ impl Eq for DiskFile {}
 
 impl fmt::Debug for DiskFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({} bytes)", self.root.show(&self.path), self.identity.size)
+        write!(f, "`{}` ({} bytes)", self.root.show(&self.path), self.identity.size)
     }
 }
 

@@ -25,6 +25,11 @@ impl DirectoryTree {
         Ok(Self { root: Arc::new(root), owners, form })
     }
 
+    /// Takes an open directory.
+    pub fn of_root(root: Arc<Root>, owners: Owners, form: TreeForm) -> Self {
+        Self { root, owners, form }
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Arc<Root> {
         &self.root

@@ -7,6 +7,7 @@
 //! Must not know: tar, compression, images, LLB, the store, Dockerfiles.
 
 mod content;
+mod context;
 mod directory;
 mod disk;
 mod entry;
@@ -17,8 +18,10 @@ mod pattern;
 mod root;
 mod view;
 mod walk;
+mod write;
 
 pub use content::{Content, ContentReader, DiskFile, FileChanged, FileIdentity};
+pub use context::{ContextOptions, ContextTree, read_context_file};
 pub use directory::{DirectoryTree, read_root, read_tree};
 pub use disk::TreeForm;
 pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
@@ -26,5 +29,6 @@ pub use ignore::{IgnoreRules, MatchInfo, PatternSet};
 pub use owners::{DEVICE_XATTR, NOBODY, OWNER_XATTR, OwnerError, Owners};
 pub use path::{PathError, RelPath, show};
 pub use pattern::{glob_match, has_wildcards};
-pub use root::Root;
+pub use root::{Root, Shown};
 pub use view::{EmptyTree, Link, MAX_LINKS, TreeError, TreeView, resolve, root_entry};
+pub use write::{TreeWriter, WriteOptions, remove_all, write_tree};

@@ -1,5 +1,7 @@
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,13 +53,9 @@ impl Root {
         &self.path
     }
 
-    /// `path` as people would write it on the host.
-    pub fn show(&self, path: &RelPath) -> String {
-        use std::os::unix::ffi::OsStrExt as _;
-        if path.is_root() {
-            return show(self.path.as_os_str().as_bytes());
-        }
-        show(self.path.join(path.as_path()).as_os_str().as_bytes())
+    /// `path` as people would write it on the host, made when it is printed.
+    pub fn show<'a>(&'a self, path: &'a RelPath) -> Shown<'a> {
+        Shown { root: &self.path, path }
     }
 
     /// Opens what is at `path` without following any link (`O_NOFOLLOW` and `O_CLOEXEC` are added).
@@ -104,6 +102,24 @@ impl Root {
     pub fn read_link(&self, path: &RelPath) -> io::Result<Vec<u8>> {
         let handle = self.open_file(path, OFlags::PATH)?;
         Ok(rustix::fs::readlinkat(&handle, c"", Vec::new())?.into_bytes())
+    }
+}
+
+/// A path beneath a root, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    root: &'a Path,
+    path: &'a RelPath,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_root() {
+            self.root.to_owned()
+        } else {
+            self.root.join(self.path.as_path())
+        };
+        f.write_str(&show(path.as_os_str().as_bytes()))
     }
 }
 

@@ -70,8 +70,7 @@ fn not_found(path: &str, candidates: &[String]) -> String {
 impl TreeError {
     /// Wraps a failed system call.
     pub fn io(action: &'static str, path: impl ToString) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_string();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path: path.to_string(), source }
     }
 
     /// A path that is not there.
