@@ -1,6 +1,7 @@
 //! Blobs: `blobs/<algorithm>/<hex>`. A blob is here when its file is: it gets its name only after its bytes are durable.
 
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -116,7 +117,6 @@ impl Store {
                     return Ok(Partial::new(self, file, named, digest, false));
                 }
             }
-            use std::os::unix::fs::MetadataExt as _;
             let same = match (file.metadata(), fs_err::symlink_metadata(&path)) {
                 (Ok(open), Ok(there)) => open.ino() == there.ino() && open.dev() == there.dev(),
                 _ => false,
@@ -172,7 +172,7 @@ impl Inner {
         let dir = self.dir.join("blobs");
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         match rustix::fs::open(&dir, flags, Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH) {
-            Ok(fd) => Ok((File::from_parts(std::fs::File::from(fd), dir.join("(new blob)")), None)),
+            Ok(fd) => Ok((File::from_parts(fd.into(), dir.join("(new blob)")), None)),
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
                 let path = self.session()?.fresh_path();
                 let file = File::options()
@@ -203,15 +203,14 @@ impl Inner {
                 drop(fs_err::remove_file(path));
             }
         } else {
-            let from = match named {
-                Some(path) => path.to_owned(),
-                None => {
-                    let path = self.session()?.fresh_path();
-                    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-                    linkat(CWD, link, CWD, &path, AtFlags::SYMLINK_FOLLOW)
-                        .map_err(StoreError::errno("name", &target))?;
-                    path
-                }
+            let from = if let Some(path) = named {
+                path.to_owned()
+            } else {
+                let path = self.session()?.fresh_path();
+                let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+                linkat(CWD, link, CWD, &path, AtFlags::SYMLINK_FOLLOW)
+                    .map_err(StoreError::errno("name", &target))?;
+                path
             };
             fs_err::rename(&from, &target).map_err(StoreError::io("name", &target))?;
             let folder = self.dir.join("blobs").join(digest.algorithm());

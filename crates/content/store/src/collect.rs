@@ -6,7 +6,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,6 +95,9 @@ pub struct Pruned {
 const BATCH: usize = 96;
 /// Manifests and indexes larger than this are not followed.
 const DOCUMENT: u64 = 8 << 20;
+
+type Row = (String, i64, i64);
+type Reference = (String, String, String, String);
 
 /// A picture of the store, taken without stopping anyone.
 struct Picture {
@@ -238,8 +240,6 @@ impl Store {
             held: false,
             referenced: false,
         };
-        type Row = (String, i64, i64);
-        type Reference = (String, String, String, String);
         let doing = "list what is recorded";
         let (roots, blobs, trees, records, references, caches) =
             self.inner.database.read(doing, |c| {
@@ -328,7 +328,7 @@ impl Store {
                     targets.insert(Item::Tree(id));
                 }
                 ("i", Ok(digest)) => {
-                    targets.extend(self.image(&digest).into_iter().map(Item::Blob))
+                    targets.extend(self.image(&digest).into_iter().map(Item::Blob));
                 }
                 (_, Ok(digest)) => {
                     targets.insert(Item::Blob(digest));
@@ -468,7 +468,7 @@ fn choose(picture: &Picture, options: &PruneOptions) -> Vec<Item> {
     let mut queue = BinaryHeap::new();
     for (item, entry) in &picture.items {
         let root = matches!(entry.kind, Kind::Record | Kind::Cache);
-        if !entry.held && !needed.contains_key(item) && !(garbage_only && root) {
+        if !(entry.held || needed.contains_key(item) || garbage_only && root) {
             queue.push(Reverse((entry.last_used_ms, item)));
         }
     }

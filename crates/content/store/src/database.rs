@@ -1,4 +1,4 @@
-//! The SQLite database: write-ahead log, short transactions, several processes at once.
+//! The `SQLite` database: write-ahead log, short transactions, several processes at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -151,13 +151,13 @@ fn create(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
-/// SQLite's own handler waits longer and longer, so that a late comer overtakes; equal short waits are fairer.
+/// `SQLite`'s own handler waits longer and longer, so that a late comer overtakes; equal short waits are fairer.
 fn wait_a_little(tries: i32) -> bool {
     std::thread::sleep(Duration::from_millis(if tries < 4 { 1 } else { 3 }));
     tries < 20_000
 }
 
-/// SQLite knows signed numbers only; sizes fit.
+/// `SQLite` knows signed numbers only; sizes fit.
 pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

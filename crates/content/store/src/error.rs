@@ -7,7 +7,7 @@ use oci::Digest;
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite's shared memory does not work over a network.
+    /// `SQLite`'s shared memory does not work over a network.
     #[error("the store `{}` is on a network file system ({kind}), which several processes cannot share safely; choose a local directory", dir.display())]
     Network {
         /// The store.

@@ -1,6 +1,6 @@
 //! What does this machine hold already? Blobs, file trees, names and records in one directory that many processes share.
 //!
-//! There is no daemon and no process is special. Bytes are files; SQLite (write-ahead log) holds what is relational.
+//! There is no daemon and no process is special. Bytes are files; `SQLite` (write-ahead log) holds what is relational.
 //! The way of a blob: a nameless file → `fsync` → its name in `blobs/` → a row. The way of a tree: a directory in `tmp/`
 //! → `syncfs` → its name in `trees/` → a row. So what has a name is whole, and a row names something durable, whenever
 //! a process is killed or the power fails. What a living process uses is listed in its lease file, which the kernel
@@ -188,17 +188,17 @@ fn create(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Several processes share SQLite's log through mapped memory, which network file systems do not keep coherent.
+/// Several processes share `SQLite`'s log through mapped memory, which network file systems do not keep coherent.
 fn refuse_network(dir: &Path) -> Result<(), StoreError> {
     let kind = rustix::fs::statfs(dir).map_err(StoreError::errno("examine", dir))?.f_type;
-    match network_name(i64::from(kind)) {
+    match network_name(kind) {
         Some(kind) => Err(StoreError::Network { dir: dir.to_owned(), kind }),
         None => Ok(()),
     }
 }
 
 /// Magic numbers of `statfs(2)`.
-fn network_name(magic: i64) -> Option<&'static str> {
+fn network_name(magic: rustix::fs::FsWord) -> Option<&'static str> {
     // Some architectures extend the sign of the 32-bit number.
     Some(match magic & 0xFFFF_FFFF {
         0x6969 => "NFS",

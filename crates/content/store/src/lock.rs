@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::StoreError;
 
 /// How long a lock is waited for before saying who holds it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Opens or makes a file that only serves as a lock.
 pub(crate) fn open(path: &Path) -> Result<File, StoreError> {
@@ -115,13 +115,18 @@ impl Drop for Shared<'_> {
         let mut readers = self.lock.readers.lock().unwrap_or_else(PoisonError::into_inner);
         *readers -= 1;
         if *readers == 0 {
-            drop(flock(&self.lock.file, FlockOperation::Unlock));
+            unlock(&self.lock.file);
         }
     }
 }
 
 impl Drop for Exclusive<'_> {
     fn drop(&mut self) {
-        drop(flock(&self.lock.file, FlockOperation::Unlock));
+        unlock(&self.lock.file);
     }
+}
+
+/// Cannot fail for a file that is open; if it did, the end of the process would unlock it.
+fn unlock(file: &File) {
+    if flock(file, FlockOperation::Unlock).is_err() {}
 }

@@ -5,7 +5,7 @@
 //! holds unfinished files. Whoever finds a lease file whose lock is free removes both.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -128,10 +128,7 @@ impl Drop for Lease {
         }
         let used = std::mem::take(&mut journal.written);
         // Emptying the list takes no lock: a collector that still sees it keeps more than it must.
-        let _: io::Result<()> = self.session.file.set_len(0).and_then(|()| {
-            use std::io::Seek as _;
-            (&self.session.file).rewind()
-        });
+        drop(self.session.file.set_len(0).and_then(|()| (&self.session.file).rewind()));
         drop(journal);
         let mut used: Vec<Item> = used.into_iter().collect();
         used.sort_unstable();
