@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fstree::{Changeset, Entry, Kind, TreeForm, TreeView};
+use fstree::{Changeset, Entry, Kind, TreeForm};
 use store::{TemporaryDirectory, TreeWriter};
 
 use crate::view::View;
@@ -15,7 +15,7 @@ pub struct Active {
 }
 
 enum Form {
-    Overlay { lowers: Vec<PathBuf>, upper: TreeWriter, work: TemporaryDirectory },
+    Overlay { lowers: Vec<PathBuf>, upper: TreeWriter, work: TemporaryDirectory, corrections: Option<TemporaryDirectory> },
     /// All of the stack, copied; and what it was, to find out what changed.
     Copy { directory: TemporaryDirectory, before: Arc<Changeset> },
 }
@@ -37,19 +37,27 @@ pub enum Place {
 }
 
 impl Active {
-    pub(crate) fn overlay(snapshots: &Snapshots, lowers: Vec<PathBuf>, view: &View) -> Result<Self, SnapshotError> {
+    pub(crate) fn overlay(snapshots: &Snapshots, mut lowers: Vec<PathBuf>, view: &View) -> Result<Self, SnapshotError> {
         let store = &snapshots.0.store;
         let upper = store.new_tree()?;
         // The root of the mount shows the owner and mode of the upper directory.
         snapshots.dress_root(upper.path(), view)?;
         let work = store.temporary_directory()?;
-        Ok(Self { snapshots: snapshots.clone(), kind: Form::Overlay { lowers, upper, work } })
+        let wrong = view.corrections()?;
+        let mut corrections = None;
+        if !wrong.is_empty() {
+            let directory = store.temporary_directory()?;
+            fstree::write_tree(&wrong, directory.path(), snapshots.write_options(TreeForm::Overlay))?;
+            lowers.push(directory.path().to_owned());
+            corrections = Some(directory);
+        }
+        Ok(Self { snapshots: snapshots.clone(), kind: Form::Overlay { lowers, upper, work, corrections } })
     }
 
     pub(crate) fn copy(snapshots: &Snapshots, view: &View) -> Result<Self, SnapshotError> {
         let directory = snapshots.0.store.temporary_directory()?;
         let all = view.flatten()?;
-        fstree::write_tree(&all, directory.path(), snapshots.0.owners, &fstree::WriteOptions::default())?;
+        fstree::write_tree(&all, directory.path(), snapshots.write_options(TreeForm::Plain))?;
         let before = fstree::read_tree(directory.path(), snapshots.0.owners, TreeForm::Plain)?;
         Ok(Self { snapshots: snapshots.clone(), kind: Form::Copy { directory, before: Arc::new(before) } })
     }
@@ -57,7 +65,7 @@ impl Active {
     /// How a step gets at it.
     pub fn place(&self) -> Place {
         match &self.kind {
-            Form::Overlay { lowers, upper, work } => {
+            Form::Overlay { lowers, upper, work, .. } => {
                 Place::Overlay { lowers: lowers.clone(), upper: upper.path().to_owned(), work: work.path().to_owned() }
             }
             Form::Copy { directory, .. } => Place::Directory(directory.path().to_owned()),
@@ -69,9 +77,10 @@ impl Active {
         let store = &self.snapshots.0.store;
         let id = store.fresh_tree_id();
         match self.kind {
-            Form::Overlay { upper, work, .. } => {
+            Form::Overlay { upper, work, corrections, .. } => {
                 upper.commit(&id)?;
                 work.remove()?;
+                corrections.map_or(Ok(()), TemporaryDirectory::remove)?;
             }
             Form::Copy { directory, before } => {
                 let changed = changes_since(directory.path(), &before, &self.snapshots)?;

@@ -11,6 +11,8 @@ pub struct Layer(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     /// The blob it came as, and its diff ID.
     pub(crate) blob: Option<(Descriptor, Digest)>,
+    /// Whether the blob has the form of Windows layers.
+    pub(crate) windows: bool,
     /// Changes in memory, their files where they are.
     pub(crate) changes: Option<Arc<Changeset>>,
     /// The tree in the store.
@@ -22,9 +24,10 @@ pub(crate) struct Inner {
 }
 
 impl Layer {
-    /// A layer of an image: its blob is in the store, or a [`LayerSource`] can bring it there.
-    pub fn from_blob(blob: Descriptor, diff_id: Digest) -> Self {
-        Self(Arc::new(Inner { blob: Some((blob, diff_id)), ..Inner::default() }))
+    /// A layer of an image: its blob is in the store, or a [`LayerSource`] can bring it there. `windows` tells that it
+    /// has the form of Windows layers.
+    pub fn from_blob(blob: Descriptor, diff_id: Digest, windows: bool) -> Self {
+        Self(Arc::new(Inner { blob: Some((blob, diff_id)), windows, ..Inner::default() }))
     }
 
     /// Changes whose files are read where they are.
@@ -45,6 +48,11 @@ impl Layer {
     /// The blob it came as, and its diff ID. `None` for what was made here.
     pub fn blob(&self) -> Option<(&Descriptor, &Digest)> {
         self.0.blob.as_ref().map(|(descriptor, diff_id)| (descriptor, diff_id))
+    }
+
+    /// Whether its blob has the form of Windows layers.
+    pub fn is_windows_form(&self) -> bool {
+        self.0.windows
     }
 
     /// The changes in memory, if it has that form.

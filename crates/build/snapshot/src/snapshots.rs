@@ -1,17 +1,23 @@
+use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread;
 
-use fstree::{Changeset, DirectoryTree, Owners, TreeForm, TreeView};
+use fstree::{Changeset, DirectoryTree, Owners, RelPath, TreeForm, TreeView, WriteOptions};
 use oci::{Descriptor, Digest};
-use store::{Store, TreeWriter};
+use store::{Ref, Store, TreeWriter};
 
 use crate::active::Active;
 use crate::probe::{self, Mode};
 use crate::view::{Sheet, View};
 use crate::{Layer, LayerSource, SnapshotError};
+
+/// Records of the store: directories that a tree has and its layer does not speak of, ended by zero bytes.
+const IMPLIED: &str = "implied";
+/// A layer may unpack to at most this many bytes.
+const UNPACKED_LIMIT: u64 = 256 << 30;
 
 /// Trees of layers, in one store.
 #[derive(Clone)]
@@ -39,6 +45,10 @@ impl Snapshots {
         *self.0.mode.get_or_init(|| probe::mode(&self.0.store))
     }
 
+    pub(crate) fn write_options(&self, form: TreeForm) -> WriteOptions {
+        WriteOptions { owners: self.0.owners, form }
+    }
+
     /// How files are owned on disk.
     pub fn owners(&self) -> Owners {
         self.0.owners
@@ -61,7 +71,7 @@ impl Snapshots {
         let id = if let Some((blob, diff_id)) = layer.blob() {
             let id = self.blob_tree_id(diff_id);
             if !store.has_tree(&id) {
-                self.unpack(blob, diff_id, &id, source)?;
+                self.unpack(blob, diff_id, layer.is_windows_form(), &id, source)?;
             }
             id
         } else if let Some(changes) = layer.changes() {
@@ -105,7 +115,14 @@ impl Snapshots {
         }
     }
 
-    fn unpack(&self, blob: &Descriptor, diff_id: &Digest, id: &str, source: &dyn LayerSource) -> Result<(), SnapshotError> {
+    fn unpack(
+        &self,
+        blob: &Descriptor,
+        diff_id: &Digest,
+        windows: bool,
+        id: &str,
+        source: &dyn LayerSource,
+    ) -> Result<(), SnapshotError> {
         let store = &self.0.store;
         let digest = || blob.digest.clone();
         if store.blob_size(&blob.digest).is_none() {
@@ -114,22 +131,40 @@ impl Snapshots {
         let file = store.open_blob(&blob.digest)?;
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| SnapshotError::Unpack { digest: digest(), source };
         let writer = store.new_tree()?;
-        let reader = layer::decompress(file).map_err(|error| failed(error.into()))?;
-        let unpacked = layer::unpack(reader, writer.path(), self.0.owners, &layer::UnpackOptions::default())
+        let reader = layer::decompress(file, UNPACKED_LIMIT).map_err(|error| failed(error.into()))?;
+        let options = layer::UnpackOptions { windows, ..layer::UnpackOptions::default() };
+        let unpacked = layer::unpack(reader, writer.path(), self.0.owners, &options)
             .map_err(|error| failed(error.into()))?;
         if unpacked.diff_id != *diff_id {
             let (expected, found) = (diff_id.clone(), unpacked.diff_id);
             return Err(SnapshotError::DiffId { digest: digest(), expected, found });
         }
-        writer.commit(id)?;
+        if !unpacked.implied.is_empty() {
+            let mut list = Vec::new();
+            for path in &unpacked.implied {
+                list.extend_from_slice(path.as_bytes());
+                list.push(0);
+            }
+            store.put(IMPLIED, id, &list, &[Ref::Tree(id.to_owned())])?;
+        }
+        writer.commit_sized(id, unpacked.size)?;
         Ok(())
+    }
+
+    /// The directories of a tree that its layer does not speak of.
+    fn implied(&self, id: &str) -> Result<BTreeSet<RelPath>, SnapshotError> {
+        if !id.starts_with("sha") {
+            return Ok(BTreeSet::new());
+        }
+        let list = self.0.store.get(IMPLIED, id)?.unwrap_or_default();
+        Ok(list.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(RelPath::clean).collect())
     }
 
     /// Writes changes as a tree in overlay form.
     pub(crate) fn write(&self, changes: &Changeset) -> Result<TreeWriter, SnapshotError> {
         let writer = self.0.store.new_tree()?;
         fs_err::set_permissions(writer.path(), Permissions::from_mode(0o755)).map_err(SnapshotError::io("protect", writer.path()))?;
-        fstree::write_tree(changes, writer.path(), self.0.owners, &fstree::WriteOptions::default())?;
+        fstree::write_tree(changes, writer.path(), self.write_options(TreeForm::Overlay))?;
         Ok(writer)
     }
 
@@ -151,7 +186,8 @@ impl Snapshots {
                 return Ok(Sheet::Changes(Arc::clone(changes)));
             }
             let path = self.ensure_tree(layer, source)?;
-            Ok(Sheet::Tree(DirectoryTree::open(&path, self.0.owners, TreeForm::Overlay)?))
+            let implied = self.implied(layer.tree().unwrap_or_default())?;
+            Ok(Sheet::Tree(DirectoryTree::open(&path, self.0.owners, TreeForm::Overlay)?, implied))
         });
         Ok(View::new(sheets.collect::<Result<_, SnapshotError>>()?))
     }
@@ -168,10 +204,10 @@ impl Snapshots {
 
     /// Gives a directory the owner, mode and times of the root that `view` shows.
     pub(crate) fn dress_root(&self, directory: &Path, view: &dyn TreeView) -> Result<(), SnapshotError> {
-        let root = view.lookup(&fstree::RelPath::root())?.unwrap_or_else(fstree::root_entry);
+        let root = view.lookup(&RelPath::root())?.unwrap_or_else(fstree::root_entry);
         let mut only = Changeset::new();
         only.insert(root);
-        fstree::write_tree(&only, directory, self.0.owners, &fstree::WriteOptions::default())?;
+        fstree::write_tree(&only, directory, self.write_options(TreeForm::Overlay))?;
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fstree::{Changeset, DirectoryTree, Entry, Kind, Link, RelPath, TreeError, TreeView, root_entry};
@@ -12,7 +12,9 @@ pub struct View {
 
 /// One layer of a view.
 pub(crate) enum Sheet {
-    Tree(DirectoryTree),
+    /// A tree, and the directories in it that its layer does not speak of: they are there because something is beneath
+    /// them, and lower layers say what they are.
+    Tree(DirectoryTree, BTreeSet<RelPath>),
     Changes(Arc<Changeset>),
 }
 
@@ -20,7 +22,7 @@ impl Sheet {
     /// What this layer alone says of a path, whiteouts included.
     fn find(&self, path: &RelPath) -> Result<Option<Entry>, TreeError> {
         match self {
-            Self::Tree(tree) => tree.find(path),
+            Self::Tree(tree, _) => tree.find(path),
             Self::Changes(changes) => Ok(match changes.get(path) {
                 Some(Entry { kind: Kind::Hardlink(target), .. }) => {
                     let target = changes.get(target).filter(|entry| !matches!(entry.kind, Kind::Hardlink(_) | Kind::Whiteout));
@@ -33,7 +35,7 @@ impl Sheet {
 
     fn names(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
         match self {
-            Self::Tree(tree) => tree.names(path),
+            Self::Tree(tree, _) => tree.names(path),
             Self::Changes(changes) => {
                 let children = changes.beneath(path).filter(|entry| entry.path.parent().as_ref() == Some(path));
                 Ok(children.map(|entry| entry.path.name().to_vec()).collect())
@@ -43,13 +45,17 @@ impl Sheet {
 
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
         match self {
-            Self::Tree(tree) => tree.link(path),
+            Self::Tree(tree, _) => tree.link(path),
             Self::Changes(changes) => Ok(match changes.get(path).map(|entry| &entry.kind) {
                 Some(Kind::Hardlink(target)) => Some(Link::of_path(target)),
                 Some(Kind::File(_)) => Some(Link::of_path(path)),
                 _ => None,
             }),
         }
+    }
+
+    fn implies(&self, path: &RelPath) -> bool {
+        matches!(self, Self::Tree(_, implied) if implied.contains(path))
     }
 
     /// Whether lower layers are hidden at `path`, which this layer says nothing of itself: something above is removed,
@@ -78,15 +84,44 @@ impl View {
 
     /// The entry that shows, and the position of its layer, counted from the top.
     fn find(&self, path: &RelPath) -> Result<Option<(usize, Entry)>, TreeError> {
+        let mut implied = None;
         for (position, sheet) in self.layers.iter().enumerate() {
             match sheet.find(path)? {
-                Some(Entry { kind: Kind::Whiteout, .. }) => return Ok(None),
+                Some(Entry { kind: Kind::Whiteout, .. }) => break,
+                Some(entry) if sheet.implies(path) => implied = implied.or(Some((position, entry))),
+                // What is no directory cannot be what a directory stands on.
+                Some(entry) if implied.is_some() && !entry.kind.is_directory() => break,
                 Some(entry) => return Ok(Some((position, entry))),
-                None if sheet.hides(path)? => return Ok(None),
+                None if sheet.hides(path)? => break,
                 None => {}
             }
         }
-        Ok(None)
+        Ok(implied)
+    }
+
+    /// The directories that only implied entries show on an overlay mount, as they should show: a layer for the top.
+    pub(crate) fn corrections(&self) -> Result<Changeset, TreeError> {
+        let mut corrections = Changeset::new();
+        for sheet in self.layers.iter() {
+            let Sheet::Tree(_, implied) = sheet else { continue };
+            for path in implied {
+                if let Some((_, entry)) = self.find(path)?
+                    && entry.kind.is_directory()
+                {
+                    corrections.insert(Entry { kind: Kind::DIRECTORY, ..entry });
+                }
+            }
+        }
+        // A directory of a layer for the top shows in place of those below: its parents have to be right too.
+        let paths: Vec<RelPath> = corrections.iter().map(|entry| entry.path.clone()).collect();
+        for parent in paths.iter().flat_map(RelPath::ancestors).collect::<BTreeSet<_>>() {
+            if corrections.get(&parent).is_none()
+                && let Some(entry) = self.lookup(&parent)?
+            {
+                corrections.insert(Entry { kind: Kind::DIRECTORY, ..entry });
+            }
+        }
+        Ok(corrections)
     }
 
     /// Everything that shows, as changes to an empty tree.

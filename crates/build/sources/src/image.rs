@@ -246,9 +246,9 @@ impl Images {
             let reason = format!("its manifest lists {} layers, its configuration {}", layers.len(), diff_ids.len());
             return Err(malformed(&image, &reason));
         }
-        for (blob, diff_id) in layers.iter().zip(diff_ids) {
-            self.store.record_location(&blob.digest, &found.reference.name()).map_err(store_error(&image))?;
-            self.record_layer(blob, diff_id).map_err(store_error(&image))?;
+        let places: Vec<_> = layers.iter().map(|blob| (blob.digest.clone(), found.reference.name())).collect();
+        if !found.local {
+            self.store.record_locations(&places).map_err(store_error(&image))?;
         }
         Ok(Image {
             reference: found.reference.clone(),
@@ -257,10 +257,6 @@ impl Images {
             config,
             root: found.descriptor.digest.clone(),
         })
-    }
-
-    fn record_layer(&self, _blob: &Descriptor, _diff_id: &Digest) -> Result<(), StoreError> {
-        Ok(())
     }
 
     /// A manifest, index or config: from the store, or from the registry and then kept.
@@ -282,11 +278,12 @@ impl Images {
         }
         let is_manifest = media_type::is_index(&blob.media_type) || media_type::is_manifest(&blob.media_type);
         let raw = if is_manifest {
-            let manifest = self.remote.block_on(self.remote.client().manifest(reference, blob)).map_err(registry_error(&image))?;
-            manifest.to_vec()
+            let manifest = self.remote.block_on(self.remote.client().manifest(reference, Some(blob))).map_err(registry_error(&image))?;
+            manifest.1.to_vec()
         } else {
             let mut raw: Vec<u8> = Vec::new();
-            let pull = self.remote.client().pull_blob(reference, blob, &mut raw, registry::silent());
+            let silent = registry::silent();
+            let pull = self.remote.client().pull_blob(reference, blob, &mut raw, &silent);
             self.remote.block_on(pull).map_err(registry_error(&image))?;
             raw
         };
@@ -296,7 +293,7 @@ impl Images {
 
     /// Brings a layer's blob into the store, if it is not there. `from` is any reference to a repository that has it;
     /// other repositories known to hold it are tried after that one.
-    pub fn fetch_layer(&self, from: &Reference, blob: &Descriptor, progress: ProgressFn) -> Result<(), ImageError> {
+    pub fn fetch_layer(&self, from: &Reference, blob: &Descriptor, progress: &ProgressFn) -> Result<(), ImageError> {
         let image = from.familiar();
         if self.store.blob_size(&blob.digest).is_some() {
             return Ok(());
