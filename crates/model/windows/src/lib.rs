@@ -1,1 +1,80 @@
-//! (to come)
+//! What is known of Windows: names and paths, file attributes, security descriptors, releases and which host runs
+//! which image.
+//!
+//! Rules and constants only, from Microsoft's documentation and the sources of hcsshim and go-winio. This crate reads
+//! no files and knows neither tar nor images.
+#![warn(missing_docs)]
+
+mod names;
+mod path;
+mod releases;
+mod security;
+
+pub use names::{
+    MAX_COMPONENT_UNITS, MAX_PATH_UNITS, NameError, check_component, check_path, compare, fold,
+    is_device_name,
+};
+pub use path::{
+    PathError, image_path, link_target_from_windows, link_target_to_windows, stored_path,
+};
+pub use releases::{
+    Base, Hosts, RELEASES, Release, base_of, build_of, hosts_for, release_of_build, release_of_tag,
+};
+pub use security::{
+    SD_ADMIN, SD_DIR, SD_FILE, SD_USER, SdError, base64, check_security_descriptor, from_base64,
+};
+
+/// Win32 file attributes, as in `MSWINDOWS.fileattr` (decimal).
+pub mod attributes {
+    /// Cannot be written.
+    pub const READONLY: u32 = 0x1;
+    /// Not listed by default.
+    pub const HIDDEN: u32 = 0x2;
+    /// Belongs to the system.
+    pub const SYSTEM: u32 = 0x4;
+    /// A directory, or a link that stands for one.
+    pub const DIRECTORY: u32 = 0x10;
+    /// An ordinary file (to be archived).
+    pub const ARCHIVE: u32 = 0x20;
+    /// A link or junction.
+    pub const REPARSE_POINT: u32 = 0x400;
+    /// Symbolic link to a file.
+    pub const FILE_LINK: u32 = REPARSE_POINT | ARCHIVE;
+    /// Symbolic link to a directory, or a junction.
+    pub const DIRECTORY_LINK: u32 = REPARSE_POINT | DIRECTORY;
+}
+
+/// PAX records of Windows layers (image-spec 1.1, `layer.md`; go-winio `backuptar`).
+pub mod records {
+    /// File attributes, decimal.
+    pub const ATTRIBUTES: &str = "MSWINDOWS.fileattr";
+    /// Self-relative security descriptor, base64.
+    pub const SECURITY: &str = "MSWINDOWS.rawsd";
+    /// Security descriptor as SDDL text; only old layers have it.
+    pub const SDDL: &str = "MSWINDOWS.sd";
+    /// Present: the link is a junction.
+    pub const MOUNT_POINT: &str = "MSWINDOWS.mountpoint";
+    /// Time of creation, as PAX writes times.
+    pub const CREATED: &str = "LIBARCHIVE.creationtime";
+}
+
+/// Where a layer keeps things.
+pub mod layout {
+    /// The C: volume.
+    pub const FILES: &str = "Files";
+    /// Changes to the registry.
+    pub const HIVES: &str = "Hives";
+    /// The utility VM of Hyper-V isolation.
+    pub const UTILITY_VM: &str = "UtilityVM";
+    /// What a base layer must have beneath `Files`; each begins with `regf`.
+    pub const BASE_HIVES: [&str; 5] = [
+        "Windows/System32/config/DEFAULT",
+        "Windows/System32/config/SAM",
+        "Windows/System32/config/SECURITY",
+        "Windows/System32/config/SOFTWARE",
+        "Windows/System32/config/SYSTEM",
+    ];
+}
+
+/// NTFS takes this many names of one file, the first included.
+pub const MAX_LINKS: usize = 1024;

@@ -1,0 +1,22 @@
+//! How does a file tree become a layer, and a layer a file tree?
+//!
+//! [`pack`] takes an [`fstree::Changeset`], whose files are read where they are, through the tar writer and a
+//! compressor to a blob, in one pass. [`decompress`] and [`unpack`] go the other way, into a directory that the layer
+//! cannot leave. Linux and Windows form, whiteouts, eStargz and the limits on hostile archives live here.
+//!
+//! Must not know: images, manifests, the store, registries, builds.
+
+mod compress;
+mod decompress;
+pub mod estargz;
+mod names;
+mod pack;
+pub mod tar;
+mod unpack;
+mod windows_base;
+
+pub use compress::Compression;
+pub use decompress::{Encoding, decompress};
+pub use pack::{Form, PackError, PackOptions, Packed, pack, write_tar};
+pub use unpack::{UnpackError, UnpackOptions, Unpacked, Whiteouts, unpack};
+pub use windows_base::{BaseFile, WindowsBase};
