@@ -8,9 +8,11 @@
 
 mod content;
 mod context;
+mod digest;
 mod directory;
 mod disk;
 mod entry;
+pub mod fileop;
 mod ignore;
 mod owners;
 mod path;
@@ -22,6 +24,7 @@ mod write;
 
 pub use content::{Content, ContentReader, DiskFile, FileChanged, FileIdentity};
 pub use context::{ContextOptions, ContextTree, read_context_file};
+pub use digest::{DigestCache, NoCache, Selector, content_digest, file_digests};
 pub use directory::{DirectoryTree, read_root, read_tree};
 pub use disk::TreeForm;
 pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
