@@ -30,6 +30,12 @@ pub const FOOTER_BYTES: usize = 51;
 
 const CHUNK_BYTES: u64 = 4 << 20;
 
+/// Whether a member is there for eStargz alone.
+pub(crate) fn is_bookkeeping(path: &[u8]) -> bool {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    [TABLE, PREFETCH_LANDMARK, NO_PREFETCH_LANDMARK].iter().any(|name| name.as_bytes() == path)
+}
+
 /// Gathers the table of contents while members are written.
 #[derive(Default)]
 pub(crate) struct Contents {

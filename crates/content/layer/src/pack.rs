@@ -11,7 +11,7 @@ use fstree::{Changeset, Content, FileChanged, Mtime, RelPath};
 use oci::{Digest, Digester, HashingWriter};
 
 use crate::compress::{Compression, Compressor};
-use crate::estargz::Contents;
+use crate::estargz::{Contents, LANDMARK_CONTENT, NO_PREFETCH_LANDMARK, PREFETCH_LANDMARK};
 use crate::tar::{self, Header, Time};
 use crate::windows_base::WindowsBase;
 
@@ -220,6 +220,14 @@ impl<W: Write> LayerWriter<W> {
             contents.end();
         }
         Ok(())
+    }
+
+    /// Writes the file that divides what an eStargz layer wants read first from the rest.
+    pub(crate) fn landmark(&mut self, prefetch: bool) -> Result<(), PackError> {
+        let name = if prefetch { PREFETCH_LANDMARK } else { NO_PREFETCH_LANDMARK };
+        let mut header = Header::new(name, tar::MemberKind::File);
+        header.size = LANDMARK_CONTENT.len() as u64;
+        self.member(&header, &mut &LANDMARK_CONTENT[..])
     }
 
     /// As [`LayerWriter::member`], with the content of a changeset's entry.

@@ -7,7 +7,6 @@ use fstree::{Changeset, Content, Entry, Kind, RelPath};
 
 use super::{LayerWriter, PackError, PackOptions, clamp};
 use crate::compress::Compression;
-use crate::estargz;
 use crate::tar::{Header, MemberKind};
 
 /// Writes all changes: directories before what they hold, removals as `.wh.` files.
@@ -28,11 +27,7 @@ pub(super) fn emit<W: Write>(
             emit_entry(changeset, entry, options, out)?;
         }
     }
-    let landmark =
-        if first.is_empty() { estargz::NO_PREFETCH_LANDMARK } else { estargz::PREFETCH_LANDMARK };
-    let mut header = Header::new(landmark, MemberKind::File);
-    header.size = estargz::LANDMARK_CONTENT.len() as u64;
-    out.member(&header, &mut &estargz::LANDMARK_CONTENT[..])?;
+    out.landmark(!first.is_empty())?;
     let first: BTreeSet<&RelPath> = first.iter().collect();
     for entry in changeset {
         if !first.contains(&entry.path) {

@@ -151,6 +151,11 @@ impl<R: Read> Reader<R> {
         self.offset
     }
 
+    /// Whether the current member's content is not stored as it is, so that it is not at [`Reader::offset`].
+    pub fn is_sparse(&self) -> bool {
+        self.holes.is_some()
+    }
+
     /// Reads and drops what follows the end of the archive, and gives back the stream.
     pub fn finish(mut self) -> Result<R, TarError> {
         while self.next_member()?.is_some() {}
