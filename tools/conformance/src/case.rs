@@ -184,7 +184,7 @@ fn apply(make: &Make, to: &Path) -> Result<(), Error> {
         Kind::Hardlink => fs_err::hard_link(to.join(&make.target), &path)?,
         Kind::Fifo => {
             rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0)
-                .map_err(std::io::Error::from)?
+                .map_err(std::io::Error::from)?;
         }
         Kind::Keep => {}
     }

@@ -224,9 +224,7 @@ fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
     text
 }
@@ -237,9 +235,9 @@ fn node<R: Read>(entry: &mut tar::Entry<'_, R>, inode: u64) -> Result<Node, Erro
         let record = record?;
         let key = printable(record.key_bytes());
         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
-            notes.push_str(&format!(" {name}={}", printable(record.value_bytes())));
+            notes.extend([" ", name, "=", &printable(record.value_bytes())]);
         } else if key == "MSWINDOWS.fileattr" {
-            notes.push_str(&format!(" fileattr={}", printable(record.value_bytes())));
+            notes.extend([" fileattr=", &printable(record.value_bytes())]);
         }
     }
     let header = entry.header();

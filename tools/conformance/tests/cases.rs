@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use conformance::compare::{Difference, Meant, meant};
 use conformance::{Case, Described, case, compare, describe, image, server};
@@ -81,12 +81,15 @@ fn run_all(setting: &Setting, cases: &[Case]) -> BTreeMap<String, Outcome> {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = run(setting, case)
                         .unwrap_or_else(|error| Outcome::Wrong(error.to_string()));
-                    outcomes.lock().unwrap().insert(case.name.clone(), outcome);
+                    outcomes
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(case.name.clone(), outcome);
                 }
             });
         }
     });
-    outcomes.into_inner().unwrap()
+    outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run(setting: &Setting, case: &Case) -> Result<Outcome, Failure> {
