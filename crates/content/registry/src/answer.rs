@@ -172,11 +172,12 @@ pub(crate) fn failure(to: &Endpoint, doing: &str, error: reqwest::Error) -> Regi
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         // An I/O error gives its cause's cause as its own, so that a wrapped error has to be asked for.
         tls |= error.is::<rustls::Error>()
-            || io.and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
+            || io
+                .and_then(io::Error::get_ref)
+                .is_some_and(<dyn Error + Send + Sync + 'static>::is::<rustls::Error>);
         dns |= error.to_string().starts_with("dns error");
         cause = error.source();
     }
-    let timed_out = error.is_timeout();
     let source = Box::new(error);
     if tls {
         RegistryError::Tls { host, source }
@@ -184,8 +185,6 @@ pub(crate) fn failure(to: &Endpoint, doing: &str, error: reqwest::Error) -> Regi
         RegistryError::Dns { host, source }
     } else if refused {
         RegistryError::ConnectionRefused { host, source }
-    } else if timed_out {
-        RegistryError::Connection { host, doing: asking(doing), source }
     } else {
         RegistryError::Connection { host, doing: asking(doing), source }
     }

@@ -272,7 +272,7 @@ impl Auth {
                 let header = bearer_header(token).ok_or_else(|| {
                     protocol(to, "a registry token has characters that no header can have")
                 })?;
-                return Ok(Token { header, until: Instant::now() + Duration::from_secs(60) });
+                return Ok(Token { header, until: Instant::now() + Duration::from_mins(1) });
             }
             Some(Credential::IdentityToken(identity)) => {
                 form.extend([

@@ -66,13 +66,12 @@ fn parameters(text: &str) -> (Vec<(String, String)>, &str) {
             return (found, "");
         }
         let after = after.trim_start();
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => quoted_text(quoted),
-            None => {
-                let end = after.find([' ', ',', '\t']).unwrap_or(after.len());
-                let (value, after) = after.split_at(end);
-                (value.to_owned(), after)
-            }
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            quoted_text(quoted)
+        } else {
+            let end = after.find([' ', ',', '\t']).unwrap_or(after.len());
+            let (value, after) = after.split_at(end);
+            (value.to_owned(), after)
         };
         found.push((name.to_ascii_lowercase(), value));
         rest = after;

@@ -57,7 +57,7 @@ impl Default for ClientOptions {
             retry: RetryOptions::default(),
             foreign_layers: ForeignLayers::SameDomain,
             connect_timeout: Duration::from_secs(15),
-            response_timeout: Duration::from_secs(60),
+            response_timeout: Duration::from_mins(1),
             upload_chunk: None,
         }
     }
@@ -121,8 +121,8 @@ impl Client {
                 StatusCode::NOT_FOUND => return Err(self.refuse(to, &what, answer).await),
                 _ => {}
             }
-            let found = self.fetch_manifest(to, reference, reference.digest(), None).await?;
-            Ok(found.0)
+            let fetch = async || self.fetch_manifest(to, reference, reference.digest(), None).await;
+            Ok(self.transport.retrying(to, fetch).await?.0)
         })
         .await
     }
@@ -327,7 +327,7 @@ impl Client {
                         RegistryError::Sink { .. } | RegistryError::Source { .. }
                     ) =>
                 {
-                    last = Some(error)
+                    last = Some(error);
                 }
                 outcome => return outcome,
             }

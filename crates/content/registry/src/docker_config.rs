@@ -400,8 +400,8 @@ mod tests {
         DockerConfig::parse(Path::new("config.json"), text.as_bytes()).unwrap()
     }
 
-    fn basic(user: &str, password: &str) -> Option<Credential> {
-        Some(Credential::Basic { user: user.to_owned(), password: password.to_owned() })
+    fn basic(user: &str, password: &str) -> Credential {
+        Credential::Basic { user: user.to_owned(), password: password.to_owned() }
     }
 
     #[test]
@@ -417,9 +417,9 @@ mod tests {
         }}"#;
         let config = config(text);
         let found = |registry: &str| config.credential(registry).unwrap();
-        assert_eq!(found("docker.io"), basic("hub", "secret"));
-        assert_eq!(found("old.example"), basic("u", "p"));
-        assert_eq!(found("new.example:5000"), basic("a", "b:c"));
+        assert_eq!(found("docker.io"), Some(basic("hub", "secret")));
+        assert_eq!(found("old.example"), Some(basic("u", "p")));
+        assert_eq!(found("new.example:5000"), Some(basic("a", "b:c")));
         assert_eq!(found("new.example"), None);
         assert_eq!(found("token.example"), Some(Credential::IdentityToken("refresh".to_owned())));
         assert_eq!(found("bearer.example"), Some(Credential::RegistryToken("bearer".to_owned())));
@@ -433,14 +433,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/config.json");
         let mut fresh = DockerConfig::load(&path).unwrap();
-        assert_eq!(fresh.store("docker.io", &basic("u", "p").unwrap()).unwrap(), Kept::File);
+        assert_eq!(fresh.store("docker.io", &basic("u", "p")).unwrap(), Kept::File);
         assert_eq!(fs_err::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 
         fs_err::write(&path, r#"{"psFormat":"table","auths":{"other":{"auth":"YTpi","email":"x"}},"proxies":{"default":{}}}"#).unwrap();
         let mut config = DockerConfig::load(&path).unwrap();
-        config.store("r.example", &basic("u", "p").unwrap()).unwrap();
+        config.store("r.example", &basic("u", "p")).unwrap();
         let mut config = DockerConfig::load(&path).unwrap();
-        assert_eq!(config.credential("r.example").unwrap(), basic("u", "p"));
+        assert_eq!(config.credential("r.example").unwrap(), Some(basic("u", "p")));
         assert!(config.erase("r.example").unwrap());
         assert!(!config.erase("r.example").unwrap());
         let left: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();

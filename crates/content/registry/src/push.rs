@@ -237,13 +237,12 @@ impl Client {
         let mut session = session;
         let (mut offset, mut failures) = (0, 0);
         loop {
-            let url = match session.take() {
-                Some(url) => url,
-                None => {
-                    offset = 0;
-                    progress(0);
-                    self.begin(to, into, what).await?
-                }
+            let url = if let Some(url) = session.take() {
+                url
+            } else {
+                offset = 0;
+                progress(0);
+                self.begin(to, into, what).await?
             };
             let left = blob.size - offset;
             let in_pieces = piece.is_some_and(|piece| piece < left) || offset > 0;

@@ -175,8 +175,6 @@ impl Transport {
     ) -> Option<Duration> {
         let health = self.health(to);
         let told = match error {
-            RegistryError::RateLimited { retry_after, .. }
-            | RegistryError::Server { retry_after, .. } => *retry_after,
             // A server that was there a moment ago may be starting again; one that never was is not waited for.
             RegistryError::ConnectionRefused { .. } | RegistryError::Dns { .. }
                 if health.reached.load(Ordering::Relaxed) =>
@@ -189,8 +187,10 @@ impl Transport {
                 health.dead.store(true, Ordering::Relaxed);
                 return None;
             }
-            error if error.is_transient() => None,
-            _ => return None,
+            error if !error.is_transient() => return None,
+            RegistryError::RateLimited { retry_after, .. }
+            | RegistryError::Server { retry_after, .. } => *retry_after,
+            _ => None,
         };
         // Behind a mirror there is another place to ask.
         if to.stands_for.is_some() && failures >= 2 {

@@ -20,7 +20,7 @@ use crate::transfer::{BlobSource, ProgressFn};
 const CHUNK: usize = 256 << 10;
 
 /// How long a server may take to answer once it has everything: some copy whole blobs then.
-const COMMIT: Duration = Duration::from_secs(600);
+const COMMIT: Duration = Duration::from_mins(10);
 
 /// One body on its way.
 pub(crate) struct Upload {
@@ -87,7 +87,7 @@ impl Upload {
             match tokio::time::timeout(patience, &mut request).await {
                 Ok(outcome) => break outcome,
                 Err(_) if sent.load(Ordering::Relaxed) > seen => {
-                    seen = sent.load(Ordering::Relaxed)
+                    seen = sent.load(Ordering::Relaxed);
                 }
                 Err(_) => {
                     let doing = format!("sending {what}");

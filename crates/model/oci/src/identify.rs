@@ -32,6 +32,20 @@ pub enum IdentifyError {
     Other(String),
 }
 
+/// The fields of manifests of all kinds, as they are spelled.
+const FIELDS: [&str; 10] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "subject",
+    "annotations",
+    "fsLayers",
+    "signatures",
+];
+
 /// Tells what a manifest's bytes are: the media type of an image manifest or an index, OCI's or Docker's.
 ///
 /// `came_as` is the content type, or the media type of the descriptor, it was found under. Bytes that two readers could
@@ -41,18 +55,6 @@ pub fn identify(raw: &[u8], came_as: Option<&str>) -> Result<&'static str, Ident
     let came_as =
         came_as.map(|text| text.split(';').next().unwrap_or(text).trim().to_ascii_lowercase());
     let came_as = came_as.as_deref().unwrap_or_default();
-    const FIELDS: [&str; 10] = [
-        "schemaVersion",
-        "mediaType",
-        "artifactType",
-        "config",
-        "layers",
-        "manifests",
-        "subject",
-        "annotations",
-        "fsLayers",
-        "signatures",
-    ];
     for key in &outline.keys {
         if let Some(field) =
             FIELDS.iter().find(|field| field.eq_ignore_ascii_case(key) && *field != key)

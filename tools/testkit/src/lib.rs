@@ -1,0 +1,15 @@
+//! What tests of all crates share: build contexts, a registry in the process, the real program, and a look into images.
+//!
+//! Everything here panics with a clear message when something is wrong: it is only for tests.
+
+mod context;
+mod image;
+mod program;
+mod registry;
+
+pub use context::Context;
+pub use image::{Entry, Image, Kind, entries, overlay};
+pub use program::Program;
+pub use registry::Registry;
+
+pub use ::registry::server::{Access, Effect, Fault, Received, ServerOptions};
