@@ -329,6 +329,14 @@ impl Partial {
         self.digester.size()
     }
 
+    /// The bytes that are here, from the first on.
+    pub fn held(&self) -> io::Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(io::BufReader::with_capacity(
+            BUFFER,
+            Held { file: &self.file, at: 0, end: self.offset() },
+        )))
+    }
+
     /// Begins again, after bytes that turned out wrong or a server that cannot resume.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         self.file.set_len(0).map_err(StoreError::io("empty", self.file.path()))?;
@@ -353,6 +361,23 @@ impl Partial {
         self.inner.name_blob(&self.file, self.path.as_deref(), &self.digest, size)?;
         self.path = None;
         Ok((found, size))
+    }
+}
+
+/// Reads a file without moving the place at which it is written.
+struct Held<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Held<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let length = buffer.len().min(left);
+        let count = rustix::io::pread(self.file, &mut buffer[..length], self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 

@@ -132,7 +132,7 @@ fn two_downloads_of_one_blob_do_the_work_once() {
     let digest = Digest::of(b"hello");
     let mut first = store.partial(&digest).unwrap();
     let second = {
-        let (store, digest) = (store.clone(), digest.clone());
+        let (store, digest) = (store.clone(), Digest::of(b"hello"));
         std::thread::spawn(move || store.partial(&digest).unwrap().is_complete())
     };
     first.write_all(b"hello").unwrap();
@@ -318,7 +318,7 @@ fn pruning_by_size_takes_the_longest_unused_first() {
     assert_eq!((store.blob_size(&old), store.blob_size(&new)), (Some(1000), None));
     store
         .prune(&PruneOptions {
-            older_than: Some(Duration::from_secs(60)),
+            older_than: Some(Duration::from_mins(1)),
             ..PruneOptions::default()
         })
         .unwrap();
@@ -404,7 +404,7 @@ fn a_hostile_tree_is_removed_and_nothing_outside_of_it() {
     fs_err::write(tree.path().join("closed/file"), "").unwrap();
     fs_err::create_dir(tree.path().join("closed/sealed")).unwrap();
     for path in ["closed/sealed", "closed"] {
-        fs_err::set_permissions(tree.path().join(path), std::fs::Permissions::from_mode(0))
+        fs_err::set_permissions(tree.path().join(path), std::fs::Permissions::from_mode(0o0))
             .unwrap();
     }
     // A chain far deeper than any path may be long, made through handles.
