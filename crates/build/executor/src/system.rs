@@ -169,13 +169,6 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Closes every descriptor from `first` on. For a process that owns none of them in a Rust value any more.
-pub(crate) fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: callers hold no `OwnedFd` at or above `first`.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// Makes `descriptor` available as `number`, open across exec.
 pub(crate) fn place_at(descriptor: impl AsFd, number: RawFd) -> io::Result<()> {
     // SAFETY: `number` is one of 0, 1, 2, which no Rust value owns.

@@ -35,8 +35,6 @@ pub(super) fn become_step(
     die_with_keeper().or_cannot("tie the step to its sandbox")?;
     rustix::process::umask(Mode::empty());
     system::raise_open_files();
-    let (rootfs, sources) = (&spec.step.rootfs, &spec.step.mounts);
-    debug_assert!(matches!(rootfs, step::Rootfs::Directory(_)) || sources.len() < usize::MAX);
     system::unshare(
         UnshareFlags::NEWNS
             | UnshareFlags::NEWIPC
@@ -99,7 +97,7 @@ pub(super) fn become_step(
     }
     system::reset_signals();
     if spec.step.security == Security::Sandbox {
-        privileges::filter()?;
+        privileges::filter(spec.step.machine == step::Machine::Compatible32)?;
     }
     Err(command.execute())
 }

@@ -108,7 +108,7 @@ pub(super) fn give_up(spec: &Spec, person: &Person) -> Result<(), Failure> {
 }
 
 /// Installs the filter, then drops what was kept for it. At exec a user other than root keeps nothing.
-pub(super) fn filter() -> Result<(), Failure> {
+pub(super) fn filter(compatible32: bool) -> Result<(), Failure> {
     let doing = "filter the system calls of the step";
     let all = CapabilitySets {
         effective: KEPT | CapabilitySet::SYS_ADMIN,
@@ -116,7 +116,7 @@ pub(super) fn filter() -> Result<(), Failure> {
         inheritable: CapabilitySet::empty(),
     };
     rustix::thread::set_capabilities(None, all).or_cannot("keep few capabilities")?;
-    system::install_filter(&seccomp::filter()).or_cannot(doing)?;
+    system::install_filter(&seccomp::filter(compatible32)).or_cannot(doing)?;
     let kept =
         CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, kept).or_cannot(doing)
