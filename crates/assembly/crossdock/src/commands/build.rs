@@ -1,0 +1,259 @@
+//! `crossdock build`.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use build_api::{BuildRequest, Builder, Context, DockerfileSource, NamedContext, OutputSpec, Outcome, SecretSource, TimeSource};
+use report::Diagnostic;
+use serde_json::value::RawValue;
+
+use super::print;
+use crate::args::BuildArgs;
+use crate::failure::{Failure, diagnostics};
+use crate::progress::{Mode, summary};
+use crate::request::{StdinUse, Surroundings, UsageError, build_request, stdin_use};
+use crate::session::{Session, display};
+use crate::settings::{Time, now};
+use crate::stdin;
+
+/// Builds, and says what came of it.
+pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failure> {
+    let quiet = args.quiet == Some(true);
+    if quiet && args.progress.is_some_and(|mode| !matches!(mode, crate::args::ProgressMode::Auto | crate::args::ProgressMode::Quiet)) {
+        return Err(UsageError::new("--quiet and --progress exclude one another", "keep one of them").into());
+    }
+    let mode = session.mode(args.progress, quiet)?;
+    let using = stdin_use(args)?;
+    if using != StdinUse::Nothing && io::stdin().is_terminal() {
+        let hint = "send it a file, as in `crossdock build - < Dockerfile`";
+        return Err(UsageError::new("standard input is a terminal, but `-` reads from it", hint).into());
+    }
+    let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
+    let time = match session.settings.time {
+        Time::Inputs => TimeSource::NewestInput,
+        Time::Clock => TimeSource::Clock(i64::try_from(now().as_secs()).unwrap_or_default()),
+    };
+    let surroundings = Surroundings {
+        variables: &session.environment.variables,
+        is_socket: &is_socket,
+        stdout_is_terminal: io::stdout().is_terminal(),
+        time,
+    };
+    let request = build_request(args, spooled.stdin.clone(), &surroundings)?;
+    check_files(&request)?;
+    if request.outputs.iter().any(|output| matches!(output, OutputSpec::Load(_)))
+        && let Some(host) = session.foreign_docker_host()
+    {
+        return Err(Failure::hint(format!("cannot load into the Docker Engine at {host}"), "only unix:// sockets are supported; set DOCKER_HOST to one, or unset it"));
+    }
+
+    let engine = session.engine()?;
+    let title = request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
+    let shown = display(mode, &format!("building {title}"), request.platforms.len() > 1);
+    let result = engine.build(&request, &shown);
+    let leftover = shown.finish();
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tell_warnings(mode, &leftover.warnings, session.color());
+            return Err(error.into());
+        }
+    };
+    if mode != Mode::Quiet {
+        let mut warnings = leftover.warnings;
+        warnings.extend(outcome.warnings.iter().filter(|warning| !warnings.contains(warning)).cloned().collect::<Vec<_>>());
+        tell_warnings(mode, &warnings, session.color());
+    }
+    if let Some(path) = &args.iidfile {
+        write_file(path, image_id(&outcome).unwrap_or_default().as_bytes())?;
+    }
+    if let Some(path) = &args.metadata_file {
+        write_file(path, metadata(&request, &outcome).as_bytes())?;
+    }
+    match mode {
+        Mode::Quiet => match image_id(&outcome).filter(|_| !writes_to_stdout(&request)) {
+            Some(id) => print(&format!("{id}\n")),
+            None => Ok(()),
+        },
+        Mode::RawJson => Ok(()),
+        Mode::Tty { .. } | Mode::Plain => {
+            // Where standard error is closed, the work is done all the same.
+            drop(io::stderr().write_all(summary(&outcome, session.color()).as_bytes()));
+            Ok(())
+        }
+    }
+}
+
+/// The image's id: the digest of its configuration, or of the index where there are several.
+fn image_id(outcome: &Outcome) -> Option<String> {
+    let config = match outcome.platforms.as_slice() {
+        [platform] => platform.config.as_ref(),
+        _ => None,
+    };
+    config.or(outcome.image.as_ref().map(|image| &image.digest)).map(ToString::to_string)
+}
+
+fn writes_to_stdout(request: &BuildRequest) -> bool {
+    use build_api::Destination::Stdout;
+    request.outputs.iter().any(|output| matches!(output, OutputSpec::Tar { dest: Stdout, .. } | OutputSpec::Archive { dest: Stdout, .. }))
+}
+
+fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
+    if matches!(mode, Mode::Tty { .. } | Mode::Plain) && !warnings.is_empty() {
+        drop(io::stderr().write_all(diagnostics(warnings, color).as_bytes()));
+    }
+}
+
+/// The document of `--metadata-file`: what the builder says, with what Buildx always writes.
+fn metadata(request: &BuildRequest, outcome: &Outcome) -> String {
+    let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text));
+    let json = |value: &serde_json::Value| serde_json::value::to_raw_value(value);
+    let mut add = |key: &str, value: Result<Box<RawValue>, serde_json::Error>| {
+        if let Ok(value) = value {
+            fields.entry(key.to_owned()).or_insert(value);
+        }
+    };
+    for (key, value) in &outcome.metadata {
+        add(key, raw(value));
+    }
+    if let Some(image) = &outcome.image {
+        add("containerimage.digest", json(&serde_json::json!(image.digest)));
+        add("containerimage.descriptor", json(&serde_json::json!(image)));
+    }
+    if let [platform] = outcome.platforms.as_slice()
+        && let Some(config) = &platform.config
+    {
+        add("containerimage.config.digest", json(&serde_json::json!(config)));
+    }
+    if !request.tags.is_empty() {
+        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
+        add("image.name", json(&serde_json::json!(names.join(","))));
+    }
+    let text = serde_json::to_string_pretty(&fields).unwrap_or_default();
+    format!("{text}\n")
+}
+
+/// Writes a file in one step, so that nobody reads half of it. What is no file (`/dev/stdout`) is written to.
+fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
+    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs_err::write(path, content).map_err(failed);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = fs_err::write(&temporary, content).and_then(|()| fs_err::rename(&temporary, path));
+    written.map_err(|error| {
+        // It may not even exist.
+        drop(fs_err::remove_file(&temporary));
+        failed(error)
+    })
+}
+
+/// What the command line names must be there before anything is begun.
+fn check_files(request: &BuildRequest) -> Result<(), Failure> {
+    let directory = |what: &str, path: &Path| match fs_err::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::hint(format!("{what} `{}` is not a directory", path.display()), "name the directory that holds the files")),
+        Err(error) => Err(Failure::because(format!("cannot read {what} `{}`", path.display()), error)),
+    };
+    if let Context::Directory(path) = &request.context {
+        directory("the context", path)?;
+    }
+    if let (DockerfileSource::Path(path), Context::Directory(_)) = (&request.dockerfile, &request.context) {
+        fs_err::metadata(path).map_err(|error| Failure::because(format!("cannot read the Dockerfile `{}`", path.display()), error))?;
+    }
+    for (name, context) in &request.contexts {
+        match context {
+            NamedContext::Directory(path) => directory(&format!("build context {name}"), path)?,
+            NamedContext::OciLayout { path, .. } => {
+                fs_err::metadata(path).map_err(|error| Failure::because(format!("cannot read build context {name}, `{}`", path.display()), error))?;
+            }
+            NamedContext::Image(_) => {}
+        }
+    }
+    for (id, secret) in &request.secrets {
+        if let SecretSource::File(path) = secret {
+            fs_err::File::open(path).map_err(|error| Failure::because(format!("cannot read secret {id}"), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs_err::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+fn temporary_dir(session: &Session<'_>) -> PathBuf {
+    session.environment.get("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
+fn title_of(context: &Context) -> String {
+    match context {
+        Context::Directory(path) => path.display().to_string(),
+        Context::Archive(_) => "an archive".to_owned(),
+        Context::Empty => "a Dockerfile".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use build_api::PlatformOutcome;
+    use oci::{Descriptor, Digest};
+
+    use super::*;
+
+    fn outcome(platforms: usize) -> Outcome {
+        let platform = |index: usize| PlatformOutcome {
+            platform: "linux/amd64".parse().unwrap(),
+            manifest: None,
+            config: Some(Digest::of(format!("config {index}").as_bytes())),
+            size: 1,
+            cached: 0,
+            ran: 1,
+            took: Duration::ZERO,
+        };
+        Outcome {
+            image: Some(Descriptor::of("type", b"image")),
+            platforms: (0..platforms).map(platform).collect(),
+            written: Vec::new(),
+            warnings: Vec::new(),
+            took: Duration::ZERO,
+            metadata: BTreeMap::from([("buildx.build.ref".to_owned(), "\"a/b/c\"".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn the_image_id_is_the_configuration_of_one_and_the_index_of_several() {
+        assert_eq!(image_id(&outcome(1)), Some(Digest::of(b"config 0").to_string()));
+        assert_eq!(image_id(&outcome(2)), Some(Digest::of(b"image").to_string()));
+    }
+
+    #[test]
+    fn the_metadata_file_has_the_keys_of_buildx() -> Result<(), serde_json::Error> {
+        let request = BuildRequest { tags: vec!["app".parse().unwrap()], ..BuildRequest::default() };
+        let value: serde_json::Value = serde_json::from_str(&metadata(&request, &outcome(1)))?;
+        assert_eq!(value["buildx.build.ref"], "a/b/c");
+        assert_eq!(value["containerimage.digest"], Digest::of(b"image").to_string());
+        assert_eq!(value["containerimage.descriptor"]["size"], 5);
+        assert_eq!(value["containerimage.config.digest"], Digest::of(b"config 0").to_string());
+        assert_eq!(value["image.name"], "docker.io/library/app:latest");
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("id");
+        write_file(&path, b"one").unwrap();
+        write_file(&path, b"two").unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"two");
+        assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_file(&dir.path().join("missing/id"), b"x").is_err());
+    }
+}

@@ -1,0 +1,81 @@
+//! What each command does.
+
+mod build;
+mod image;
+mod login;
+mod run;
+mod transfer;
+mod usage;
+
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use store::StoreError;
+
+use crate::args::{BuildxCommand, Cli, Command, GlobalArgs, ImageCommand};
+use crate::failure::Failure;
+use crate::session::Session;
+use crate::settings::Environment;
+
+/// Does what the command line asks for.
+pub(crate) fn run(command: Command, global: &GlobalArgs, environment: &Environment) -> Result<(), Failure> {
+    let session = || Session::new(global, environment);
+    match command {
+        Command::Version => version(),
+        Command::Completion { shell } => completion(shell),
+        Command::Build(args) | Command::Buildx { command: BuildxCommand::Build(args) } => build::build(&args, &session()?),
+        Command::Images(args) | Command::Image { command: ImageCommand::Ls(args) } => image::list(&args, &session()?),
+        Command::Image { command: ImageCommand::Inspect(args) } => image::inspect(&args, &session()?),
+        Command::Image { command: ImageCommand::Rm { names } } => image::remove(&names, &session()?),
+        Command::Image { command: ImageCommand::Tag { image, names } } => image::tag(&image, &names, &session()?),
+        Command::Du(args) => usage::usage(&args, &session()?),
+        Command::Prune(args) => usage::prune(&args, &session()?),
+        Command::Login(args) => login::login(&args, &session()?),
+        Command::Logout(args) => login::logout(&args, &session()?),
+        Command::Pull(args) => transfer::pull(&args, &session()?),
+        Command::Push(args) => transfer::push(&args, &session()?),
+        Command::Run(args) => run::run(&args, &session()?),
+        Command::Platforms(args) => run::platforms_here(&args, &session()?),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::because("cannot write to standard output", error))
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// What was being done to the store when it failed.
+fn store_failure(doing: &'static str) -> impl Fn(StoreError) -> Failure {
+    move |error| Failure::because(format!("cannot {doing}"), error)
+}
+
+fn version() -> Result<(), Failure> {
+    print(&format!("crossdock {} {}\n", env!("CARGO_PKG_VERSION"), oci::Platform::host()))
+}
+
+fn completion(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "crossdock", &mut script);
+    print_bytes(&script)
+}
