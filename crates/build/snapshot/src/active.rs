@@ -1,147 +1,195 @@
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use fstree::{Changeset, Entry, Kind, TreeForm};
+use fstree::{Changeset, Entry, Kind, Metadata, TreeForm, read_tree};
 use store::{TemporaryDirectory, TreeWriter};
 
-use crate::view::View;
-use crate::{Layer, SnapshotError, Snapshots};
+use crate::{Mode, SnapshotError, Snapshots, TreeId};
 
-/// A stack of layers with a place on top for a step to write to. Dropped without [`commit`](Self::commit), what was
-/// written is gone.
+/// A file system that a step may write on. Dropped without [`Active::commit`], what was written is removed.
 pub struct Active {
     snapshots: Snapshots,
-    kind: Form,
+    upper: TreeWriter,
+    kind: Kept,
 }
 
-enum Form {
-    Overlay { lowers: Vec<PathBuf>, upper: TreeWriter, work: TemporaryDirectory, corrections: Option<TemporaryDirectory> },
-    /// All of the stack, copied; and what it was, to find out what changed.
-    Copy { directory: TemporaryDirectory, before: Arc<Changeset> },
-}
-
-/// How a step gets at an [`Active`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// To be mounted as an overlay.
+enum Kept {
     Overlay {
-        /// Bottom first.
         lowers: Vec<PathBuf>,
-        /// Takes the changes.
-        upper: PathBuf,
-        /// Empty, on the same file system.
-        work: PathBuf,
+        work: TemporaryDirectory,
+    },
+    /// What the directory held before the step.
+    Copy {
+        before: Box<Changeset>,
+    },
+}
+
+/// What a sandbox makes the root directory of a step from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rootfs {
+    /// To be mounted as an overlay (`userxattr`).
+    Overlay {
+        /// Bottom first, never empty.
+        lowers: Vec<PathBuf>,
+        /// Where changes go; `None`: read-only.
+        upper: Option<PathBuf>,
+        /// Beside `upper`.
+        work: Option<PathBuf>,
     },
     /// To be used as it is.
     Directory(PathBuf),
 }
 
-impl Active {
-    pub(crate) fn overlay(snapshots: &Snapshots, mut lowers: Vec<PathBuf>, view: &View) -> Result<Self, SnapshotError> {
-        let store = &snapshots.0.store;
-        let upper = store.new_tree()?;
-        // The root of the mount shows the owner and mode of the upper directory.
-        snapshots.dress_root(upper.path(), view)?;
-        let work = store.temporary_directory()?;
-        let wrong = view.corrections()?;
-        let mut corrections = None;
-        if !wrong.is_empty() {
-            let directory = store.temporary_directory()?;
-            fstree::write_tree(&wrong, directory.path(), snapshots.write_options(TreeForm::Overlay))?;
-            lowers.push(directory.path().to_owned());
-            corrections = Some(directory);
-        }
-        Ok(Self { snapshots: snapshots.clone(), kind: Form::Overlay { lowers, upper, work, corrections } })
-    }
+/// A stack of trees to be seen by a step, not to be kept.
+pub struct Mounted {
+    rootfs: Rootfs,
+    _kept: Vec<TemporaryDirectory>,
+}
 
-    pub(crate) fn copy(snapshots: &Snapshots, view: &View) -> Result<Self, SnapshotError> {
-        let directory = snapshots.0.store.temporary_directory()?;
-        let all = view.flatten()?;
-        fstree::write_tree(&all, directory.path(), snapshots.write_options(TreeForm::Plain))?;
-        let before = fstree::read_tree(directory.path(), snapshots.0.owners, TreeForm::Plain)?;
-        Ok(Self { snapshots: snapshots.clone(), kind: Form::Copy { directory, before: Arc::new(before) } })
-    }
-
-    /// How a step gets at it.
-    pub fn place(&self) -> Place {
-        match &self.kind {
-            Form::Overlay { lowers, upper, work, .. } => {
-                Place::Overlay { lowers: lowers.clone(), upper: upper.path().to_owned(), work: work.path().to_owned() }
-            }
-            Form::Copy { directory, .. } => Place::Directory(directory.path().to_owned()),
-        }
-    }
-
-    /// Makes what was written a layer.
-    pub fn commit(self) -> Result<Layer, SnapshotError> {
-        let store = &self.snapshots.0.store;
-        let id = store.fresh_tree_id();
-        match self.kind {
-            Form::Overlay { upper, work, corrections, .. } => {
-                upper.commit(&id)?;
-                work.remove()?;
-                corrections.map_or(Ok(()), TemporaryDirectory::remove)?;
-            }
-            Form::Copy { directory, before } => {
-                let changed = changes_since(directory.path(), &before, &self.snapshots)?;
-                self.snapshots.write(&changed)?.commit(&id)?;
-                directory.remove()?;
-            }
-        }
-        Ok(Layer::from_tree(id))
+impl Mounted {
+    /// What to mount.
+    pub fn rootfs(&self) -> &Rootfs {
+        &self.rootfs
     }
 }
 
-/// What differs in `directory` from what it was.
-fn changes_since(directory: &Path, before: &Changeset, snapshots: &Snapshots) -> Result<Changeset, SnapshotError> {
-    let after = fstree::read_tree(directory, snapshots.0.owners, TreeForm::Plain)?;
-    let mut changed = Changeset::new();
-    for entry in after.iter() {
-        match before.get(&entry.path) {
-            Some(old) if is_same(old, entry) => {}
-            Some(old) => {
-                let mut entry = entry.clone();
-                // What was no directory had nothing beneath it, and what replaces one hides all of it.
-                if let (Kind::Directory { opaque }, false) = (&mut entry.kind, old.kind.is_directory()) {
-                    *opaque = true;
+impl Snapshots {
+    /// A stack with an empty directory on top for what a step writes.
+    pub fn prepare(&self, trees: &[TreeId]) -> Result<Active, SnapshotError> {
+        let upper = self.store.new_tree()?;
+        let kind = match self.mode() {
+            Mode::Overlay => {
+                self.prepare_root(upper.path())?;
+                Kept::Overlay {
+                    lowers: self.lowers(trees)?,
+                    work: self.store.temporary_directory()?,
                 }
-                changed.insert(entry);
             }
-            None => changed.insert(entry.clone()),
-        }
+            Mode::Copy { .. } => {
+                self.write_into(
+                    &self.view_trees(trees)?.flatten()?,
+                    upper.path(),
+                    TreeForm::Plain,
+                )?;
+                Kept::Copy {
+                    before: Box::new(read_tree(upper.path(), self.owners, TreeForm::Plain)?),
+                }
+            }
+        };
+        Ok(Active { snapshots: self.clone(), upper, kind })
     }
-    for old in before.iter() {
-        let parent_stays = old.path.parent().is_none_or(|parent| after.get(&parent).is_some_and(|it| it.kind.is_directory()));
-        if after.get(&old.path).is_none() && parent_stays {
-            changed.insert(Entry { path: old.path.clone(), kind: Kind::Whiteout, meta: old.meta.clone() });
-        }
+
+    /// A stack to be seen by a step (`RUN --mount=type=bind,from=`). What it writes, if it may, is thrown away.
+    pub fn mount(&self, trees: &[TreeId], writable: bool) -> Result<Mounted, SnapshotError> {
+        let mut kept = Vec::new();
+        let rootfs = match self.mode() {
+            Mode::Overlay => {
+                let mut lowers = self.lowers(trees)?;
+                // An overlay has at least two layers. A lone tree is shown as it is: it has nothing to remove.
+                if !writable && lowers.len() == 1 {
+                    let path = lowers.pop().unwrap_or_default();
+                    return Ok(Mounted { rootfs: Rootfs::Directory(path), _kept: kept });
+                }
+                let (mut upper, mut work) = (None, None);
+                if writable {
+                    let directories =
+                        (self.store.temporary_directory()?, self.store.temporary_directory()?);
+                    self.prepare_root(directories.0.path())?;
+                    upper = Some(directories.0.path().to_owned());
+                    work = Some(directories.1.path().to_owned());
+                    kept.extend([directories.0, directories.1]);
+                }
+                Rootfs::Overlay { lowers, upper, work }
+            }
+            Mode::Copy { .. } => {
+                let directory = self.store.temporary_directory()?;
+                self.write_into(
+                    &self.view_trees(trees)?.flatten()?,
+                    directory.path(),
+                    TreeForm::Plain,
+                )?;
+                let path = directory.path().to_owned();
+                kept.push(directory);
+                Rootfs::Directory(path)
+            }
+        };
+        Ok(Mounted { rootfs, _kept: kept })
     }
-    complete(&mut changed, &after);
-    Ok(changed)
 }
 
-/// Adds what changes need to stand: their parents, and the first names of hard links.
-fn complete(changed: &mut Changeset, after: &Changeset) {
-    let mut needed: Vec<Entry> = Vec::new();
-    for entry in changed.iter() {
-        let parents = entry.path.ancestors().filter(|path| !path.is_root());
-        needed.extend(parents.filter_map(|path| after.get(&path)).filter(|it| it.kind.is_directory()).cloned());
-        if let Kind::Hardlink(target) = &entry.kind {
-            needed.extend(after.get(target).cloned());
+impl Active {
+    /// What to mount, writable.
+    pub fn rootfs(&self) -> Rootfs {
+        match &self.kind {
+            Kept::Overlay { lowers, work } => Rootfs::Overlay {
+                lowers: lowers.clone(),
+                upper: Some(self.upper.path().to_owned()),
+                work: Some(work.path().to_owned()),
+            },
+            Kept::Copy { .. } => Rootfs::Directory(self.upper.path().to_owned()),
         }
     }
-    for entry in needed {
-        if changed.get(&entry.path).is_none() {
-            changed.insert(entry);
+
+    /// Makes what the step wrote a tree. Nothing may be mounted on it or write to it any more.
+    pub fn commit(self) -> Result<TreeId, SnapshotError> {
+        let id = TreeId(self.snapshots.store.fresh_tree_id());
+        match self.kind {
+            Kept::Overlay { .. } => self.upper.commit(&id.0)?,
+            Kept::Copy { before } => {
+                let after = read_tree(self.upper.path(), self.snapshots.owners, TreeForm::Plain)?;
+                let changes = difference(&before, &after);
+                self.snapshots.write(&changes, &id)?;
+            }
         }
+        Ok(id)
     }
 }
 
-/// Files are told apart by what a write changes: identity on disk, size and the time of the last change.
-fn is_same(old: &Entry, new: &Entry) -> bool {
-    let same_kind = match (&old.kind, &new.kind) {
-        (Kind::File(old), Kind::File(new)) => old == new,
-        (old, new) => old == new,
+/// What has to change for one tree to become the other, with the directories above.
+fn difference(before: &Changeset, after: &Changeset) -> Changeset {
+    let mut changes = Changeset::new();
+    let mut add = |entry: Entry| {
+        for above in entry.path.ancestors() {
+            if changes.get(&above).is_none()
+                && let Some(directory) = after.get(&above)
+            {
+                changes.insert(directory.clone());
+            }
+        }
+        changes.insert(entry);
     };
-    same_kind && old.meta == new.meta
+    for entry in after {
+        // A file is the same when nothing wrote to it since, which its times and inode tell.
+        if before.get(&entry.path) != Some(entry) {
+            add(entry.clone());
+        }
+    }
+    for entry in before {
+        let parent_stays = entry.path.parent().is_none_or(|parent| {
+            parent.is_root() || after.get(&parent).is_some_and(|parent| parent.kind.is_directory())
+        });
+        if parent_stays && after.get(&entry.path).is_none() {
+            add(Entry {
+                path: entry.path.clone(),
+                kind: Kind::Whiteout,
+                meta: Metadata::default(),
+            });
+        }
+    }
+    // A hard link needs the file it names beside it.
+    let targets: Vec<Entry> = changes
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            Kind::Hardlink(target) if changes.get(target).is_none() => after.get(target).cloned(),
+            _ => None,
+        })
+        .collect();
+    for target in targets {
+        for above in target.path.ancestors() {
+            if let Some(directory) = after.get(&above) {
+                changes.entries.entry(above).or_insert_with(|| directory.clone());
+            }
+        }
+        changes.insert(target);
+    }
+    changes
 }

@@ -1,63 +1,60 @@
-use std::io;
-use std::path::PathBuf;
-
-use fstree::TreeError;
 use oci::Digest;
-use store::StoreError;
 
-/// Why a layer or a stack of layers cannot be used.
+/// Why a layer could not be unpacked, looked into, stacked or committed.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The blob of a layer could not be had.
-    #[error("cannot get layer {digest}")]
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A tree could not be read or written.
+    #[error(transparent)]
+    Tree(#[from] fstree::TreeError),
+    /// The bytes of a layer could not be had.
+    #[error("cannot fetch layer {digest}")]
     Fetch {
-        /// The blob.
+        /// Which blob.
         digest: Digest,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: std::io::Error,
     },
-    /// The blob of a layer is not what it should be.
+    /// A layer could not be unpacked.
     #[error("cannot unpack layer {digest}")]
     Unpack {
-        /// The blob.
+        /// Which blob.
         digest: Digest,
         /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: layer::UnpackError,
     },
-    /// The blob holds another layer than the image's configuration says.
-    #[error("layer {digest} unpacks to {found}, and the image says {expected}")]
-    DiffId {
-        /// The blob.
-        digest: Digest,
+    /// The unpacked bytes are not those the image's configuration names.
+    #[error("layer {blob} unpacks to {found}, but the image says {expected}")]
+    WrongDiffId {
+        /// Which blob.
+        blob: Digest,
         /// What the configuration says.
         expected: Digest,
         /// What it is.
         found: Digest,
     },
-    /// A tree failed.
-    #[error(transparent)]
-    Tree(#[from] TreeError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
     /// A system call failed.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} `{path}`")]
     Io {
         /// What was being done.
         action: &'static str,
         /// To what.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
+        path: String,
+        /// Why it failed.
+        source: std::io::Error,
     },
-    /// Another step uses a cache mount that cannot be shared.
+    /// The build was cancelled while waiting for a cache mount that another step has locked.
     #[error("cancelled while waiting for cache mount `{0}`")]
-    CacheBusy(String),
+    Cancelled(String),
 }
 
 impl SnapshotError {
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
+    pub(crate) fn io(
+        action: &'static str,
+        path: &std::path::Path,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { action, path: path.display().to_string(), source }
     }
 }

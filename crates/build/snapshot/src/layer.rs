@@ -1,83 +1,108 @@
-use std::sync::{Arc, Mutex, OnceLock};
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fstree::Changeset;
 use oci::{Descriptor, Digest};
 
-/// One changeset, in one or more of its forms. Clones share what is found out about it.
-#[derive(Clone, Debug)]
-pub struct Layer(pub(crate) Arc<Inner>);
+/// The name of a tree in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TreeId(pub String);
 
-#[derive(Debug, Default)]
-pub(crate) struct Inner {
-    /// The blob it came as, and its diff ID.
-    pub(crate) blob: Option<(Descriptor, Digest)>,
-    /// Whether the blob has the form of Windows layers.
-    pub(crate) windows: bool,
-    /// Changes in memory, their files where they are.
-    pub(crate) changes: Option<Arc<Changeset>>,
-    /// The tree in the store.
-    pub(crate) tree: OnceLock<String>,
-    /// Digest of what it changes, times left out.
-    pub(crate) content: OnceLock<Digest>,
-    /// Held while the tree is made.
-    pub(crate) making: Mutex<()>,
+impl fmt::Display for TreeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One changeset of a stack. Clones are the same layer: what one has unpacked the other has too.
+#[derive(Clone)]
+pub struct Layer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: LayerKind,
+    tree: Mutex<Option<TreeId>>,
+}
+
+/// In which form a layer came.
+#[derive(Clone, Debug)]
+pub enum LayerKind {
+    /// A tree in the store.
+    Tree(TreeId),
+    /// Changes in memory whose file contents lie elsewhere on this machine.
+    Changes(Arc<Changeset>),
+    /// A blob, here or elsewhere.
+    Blob(BlobLayer),
+}
+
+/// A layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobLayer {
+    /// The compressed bytes.
+    pub descriptor: Descriptor,
+    /// Digest of the uncompressed bytes, as the image's configuration has it.
+    pub diff_id: Digest,
+    /// Whether it is in Windows form.
+    pub windows: bool,
+}
+
+/// Where the bytes of layers come from. Called from several threads.
+pub trait LayerSource: Send + Sync {
+    /// Opens the compressed bytes of a layer, fetching them first if need be. They are checked against the diff ID.
+    fn open(&self, layer: &BlobLayer) -> io::Result<Box<dyn Read + Send>>;
 }
 
 impl Layer {
-    /// A layer of an image: its blob is in the store, or a [`LayerSource`] can bring it there. `windows` tells that it
-    /// has the form of Windows layers.
-    pub fn from_blob(blob: Descriptor, diff_id: Digest, windows: bool) -> Self {
-        Self(Arc::new(Inner { blob: Some((blob, diff_id)), windows, ..Inner::default() }))
+    /// A tree in the store.
+    pub fn tree(id: TreeId) -> Self {
+        Self::new(LayerKind::Tree(id.clone()), Some(id))
     }
 
-    /// Changes whose files are read where they are.
-    pub fn from_changes(changes: Changeset) -> Self {
-        Self(Arc::new(Inner { changes: Some(Arc::new(changes)), ..Inner::default() }))
+    /// Changes in memory.
+    pub fn changes(changes: Arc<Changeset>) -> Self {
+        Self::new(LayerKind::Changes(changes), None)
     }
 
-    /// A tree of the store, in overlay form.
-    pub fn from_tree(id: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { tree: OnceLock::from(id.into()), ..Inner::default() }))
+    /// A layer of an image.
+    pub fn blob(blob: BlobLayer) -> Self {
+        Self::new(LayerKind::Blob(blob), None)
     }
 
-    /// As [`from_tree`](Self::from_tree), with what is known to be its content's digest.
-    pub fn from_tree_with_content(id: impl Into<String>, content: Digest) -> Self {
-        Self(Arc::new(Inner { tree: OnceLock::from(id.into()), content: OnceLock::from(content), ..Inner::default() }))
+    fn new(kind: LayerKind, tree: Option<TreeId>) -> Self {
+        Self { inner: Arc::new(Inner { kind, tree: Mutex::new(tree) }) }
     }
 
-    /// The blob it came as, and its diff ID. `None` for what was made here.
-    pub fn blob(&self) -> Option<(&Descriptor, &Digest)> {
-        self.0.blob.as_ref().map(|(descriptor, diff_id)| (descriptor, diff_id))
+    /// In which form it came.
+    pub fn kind(&self) -> &LayerKind {
+        &self.inner.kind
     }
 
-    /// Whether its blob has the form of Windows layers.
-    pub fn is_windows_form(&self) -> bool {
-        self.0.windows
+    /// Its tree, if it has been unpacked through this value or a clone.
+    pub fn known_tree(&self) -> Option<TreeId> {
+        self.inner.tree.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The changes in memory, if it has that form.
-    pub fn changes(&self) -> Option<&Arc<Changeset>> {
-        self.0.changes.as_ref()
-    }
-
-    /// The tree, if it has that form already.
-    pub fn tree(&self) -> Option<&str> {
-        self.0.tree.get().map(String::as_str)
-    }
-
-    /// The content digest, if it is known already.
-    pub fn known_content(&self) -> Option<&Digest> {
-        self.0.content.get()
-    }
-
-    /// Whether both are one layer in memory.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Holds the layer while it is being unpacked, so that threads do not do so twice.
+    pub(crate) fn unpack_once<E>(
+        &self,
+        unpack: impl FnOnce() -> Result<TreeId, E>,
+    ) -> Result<TreeId, E> {
+        let mut tree = self.inner.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tree) = &*tree {
+            return Ok(tree.clone());
+        }
+        Ok(tree.insert(unpack()?).clone())
     }
 }
 
-/// Brings blobs into the store.
-pub trait LayerSource: Sync {
-    /// Makes sure that the blob is in the store, verified. Called from several threads for different blobs.
-    fn fetch(&self, blob: &Descriptor) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.inner.kind {
+            LayerKind::Tree(id) => write!(f, "tree {id}"),
+            LayerKind::Changes(changes) => write!(f, "{} changes", changes.len()),
+            LayerKind::Blob(blob) => write!(f, "blob {}", blob.descriptor.digest),
+        }
+    }
 }

@@ -1,24 +1,24 @@
-//! How do layers become file trees that can be looked into, run in, and changed?
+//! What does a stack of layers look like, and how does a step write on top of it?
 //!
-//! A [`Layer`] is one changeset in any of three forms: a blob in a registry or the store, changes whose files are read
-//! where they are, or a tree of the store. [`Snapshots`] turns one form into another when somebody needs it, at most
-//! once per store: [`Snapshots::ensure_tree`]. [`Snapshots::view`] looks into a stack of layers without mounting
-//! anything; [`Snapshots::prepare`] gives a step a place to write, and [`Active::commit`] makes what it wrote a layer.
+//! A [`Layer`] is a changeset in one of its forms. [`Snapshots::view`] looks into a stack of them without mounting
+//! anything; [`Snapshots::ensure_trees`] unpacks them, each once per store, into trees that overlay mounts stack;
+//! [`Snapshots::prepare`] hands out what a sandbox mounts for a step, and [`Active::commit`] makes what the step wrote a
+//! tree. Where overlays cannot be mounted a step gets a copy, and what it changed is found by comparing.
 //!
-//! Must not know: Dockerfiles, LLB, registries (it asks a [`LayerSource`] for blobs).
+//! Must not know: images, LLB, the solver, how a sandbox is made, where blobs come from.
 
 mod active;
-mod cache_mount;
+mod cache;
 mod error;
 mod layer;
+mod lock;
 mod probe;
-mod snapshots;
+mod trees;
 mod view;
 
-pub use active::{Active, Place};
-pub use cache_mount::{CacheMount, Sharing};
+pub use active::{Active, Mounted, Rootfs};
+pub use cache::{CacheMount, CacheRequest, Sharing};
 pub use error::SnapshotError;
-pub use layer::{Layer, LayerSource};
-pub use probe::Mode;
-pub use snapshots::Snapshots;
+pub use layer::{BlobLayer, Layer, LayerKind, LayerSource, TreeId};
+pub use trees::{Mode, Snapshots};
 pub use view::View;

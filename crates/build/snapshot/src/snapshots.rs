@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::thread;
 
-use fstree::{Changeset, DirectoryTree, Owners, RelPath, TreeForm, TreeView, WriteOptions};
+use fstree::{Changeset, DirectoryTree, Entry, Kind, Owners, RelPath, TreeError, TreeForm, TreeView, WriteOptions};
 use oci::{Descriptor, Digest};
 use store::{Ref, Store, TreeWriter};
 
@@ -200,6 +200,29 @@ impl Snapshots {
             Mode::Overlay => Active::overlay(self, lowers, &view),
             Mode::Copy => Active::copy(self, &view),
         }
+    }
+
+    /// Writes what a stack shows at `path` into a directory: the first content of a cache mount.
+    pub fn fill(&self, directory: &Path, layers: &[Layer], path: &str, source: &dyn LayerSource) -> Result<(), SnapshotError> {
+        let view = self.view(layers, source)?;
+        let from = fstree::resolve(&view, &RelPath::clean(path), true)?;
+        let mut all = Changeset::new();
+        if view.lookup(&from)?.is_none() {
+            return Err(TreeError::not_found(path).into());
+        }
+        for entry in view.flatten()?.iter() {
+            let Some(path) = entry.path.beneath(&from) else { continue };
+            let kind = match &entry.kind {
+                Kind::Hardlink(target) => match target.beneath(&from) {
+                    Some(target) => Kind::Hardlink(target),
+                    None => view.lookup(&entry.path)?.map_or(Kind::Whiteout, |entry| entry.kind),
+                },
+                kind => kind.clone(),
+            };
+            all.insert(Entry { path, kind, meta: entry.meta.clone() });
+        }
+        fstree::write_tree(&all, directory, self.write_options(TreeForm::Plain))?;
+        Ok(())
     }
 
     /// Gives a directory the owner, mode and times of the root that `view` shows.

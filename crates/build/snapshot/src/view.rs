@@ -1,197 +1,228 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fstree::{Changeset, DirectoryTree, Entry, Kind, Link, RelPath, TreeError, TreeView, root_entry};
+use fstree::{
+    Changeset, DirectoryTree, Entry, Kind, Link, RelPath, TreeError, TreeView, root_entry,
+};
 
-/// A stack of layers looked into from above, as an overlay mount would show it.
-#[derive(Clone)]
+/// A stack of layers looked into as one tree, without mounting it.
 pub struct View {
-    /// Top first.
-    layers: Arc<[Sheet]>,
+    /// Bottom first.
+    layers: Vec<Stacked>,
 }
 
-/// One layer of a view.
-pub(crate) enum Sheet {
-    /// A tree, and the directories in it that its layer does not speak of: they are there because something is beneath
-    /// them, and lower layers say what they are.
-    Tree(DirectoryTree, BTreeSet<RelPath>),
+struct Stacked {
+    source: Source,
+    /// What this layer alone says of directories that were asked for.
+    directories: Mutex<HashMap<RelPath, Status>>,
+}
+
+enum Source {
+    Tree(DirectoryTree),
     Changes(Arc<Changeset>),
 }
 
-impl Sheet {
-    /// What this layer alone says of a path, whiteouts included.
-    fn find(&self, path: &RelPath) -> Result<Option<Entry>, TreeError> {
-        match self {
-            Self::Tree(tree, _) => tree.find(path),
-            Self::Changes(changes) => Ok(match changes.get(path) {
-                Some(Entry { kind: Kind::Hardlink(target), .. }) => {
-                    let target = changes.get(target).filter(|entry| !matches!(entry.kind, Kind::Hardlink(_) | Kind::Whiteout));
-                    target.map(|entry| Entry { path: path.clone(), ..entry.clone() })
-                }
-                entry => entry.cloned(),
-            }),
-        }
-    }
-
-    fn names(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
-        match self {
-            Self::Tree(tree, _) => tree.names(path),
-            Self::Changes(changes) => {
-                let children = changes.beneath(path).filter(|entry| entry.path.parent().as_ref() == Some(path));
-                Ok(children.map(|entry| entry.path.name().to_vec()).collect())
-            }
-        }
-    }
-
-    fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
-        match self {
-            Self::Tree(tree, _) => tree.link(path),
-            Self::Changes(changes) => Ok(match changes.get(path).map(|entry| &entry.kind) {
-                Some(Kind::Hardlink(target)) => Some(Link::of_path(target)),
-                Some(Kind::File(_)) => Some(Link::of_path(path)),
-                _ => None,
-            }),
-        }
-    }
-
-    fn implies(&self, path: &RelPath) -> bool {
-        matches!(self, Self::Tree(_, implied) if implied.contains(path))
-    }
-
-    /// Whether lower layers are hidden at `path`, which this layer says nothing of itself: something above is removed,
-    /// replaced by what is no directory, or opaque.
-    fn hides(&self, path: &RelPath) -> Result<bool, TreeError> {
-        for ancestor in path.ancestors() {
-            if ancestor == *path {
-                continue;
-            }
-            match self.find(&ancestor)?.map(|entry| entry.kind) {
-                Some(Kind::Directory { opaque: false }) => return Ok(false),
-                Some(_) => return Ok(true),
-                None => {}
-            }
-        }
-        Ok(false)
-    }
+/// What one layer says of a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// Nothing: the layers beneath decide.
+    Absent,
+    /// It is there, along with what the layers beneath have in it.
+    Merged,
+    /// It is there, and hides what the layers beneath have in it.
+    Opaque,
+    /// It is removed, or no directory.
+    Hidden,
 }
 
 impl View {
-    /// A view of layers, bottom first.
-    pub(crate) fn new(mut layers: Vec<Sheet>) -> Self {
-        layers.reverse();
-        Self { layers: layers.into() }
+    pub(crate) fn new(layers: Vec<ViewLayer>) -> Self {
+        let source = |layer| match layer {
+            ViewLayer::Tree(tree) => Source::Tree(tree),
+            ViewLayer::Changes(changes) => Source::Changes(changes),
+        };
+        let stacked =
+            |layer| Stacked { source: source(layer), directories: Mutex::new(HashMap::new()) };
+        Self { layers: layers.into_iter().map(stacked).collect() }
     }
 
-    /// The entry that shows, and the position of its layer, counted from the top.
-    fn find(&self, path: &RelPath) -> Result<Option<(usize, Entry)>, TreeError> {
-        let mut implied = None;
-        for (position, sheet) in self.layers.iter().enumerate() {
-            match sheet.find(path)? {
-                Some(Entry { kind: Kind::Whiteout, .. }) => break,
-                Some(entry) if sheet.implies(path) => implied = implied.or(Some((position, entry))),
-                // What is no directory cannot be what a directory stands on.
-                Some(entry) if implied.is_some() && !entry.kind.is_directory() => break,
-                Some(entry) => return Ok(Some((position, entry))),
-                None if sheet.hides(path)? => break,
+    /// All of it as changes to an empty tree, file contents left where they are.
+    pub fn flatten(&self) -> Result<Changeset, TreeError> {
+        let mut found: BTreeMap<RelPath, (Entry, Option<Link>)> = BTreeMap::new();
+        let mut stack = vec![RelPath::root()];
+        while let Some(directory) = stack.pop() {
+            for name in self.list(&directory)? {
+                let path =
+                    directory.join(name).map_err(|error| TreeError::Invalid(error.to_string()))?;
+                let Some((mut entry, link)) = self.find(&path)? else { continue };
+                if let Kind::Directory { opaque } = &mut entry.kind {
+                    *opaque = false;
+                    stack.push(path.clone());
+                }
+                found.insert(path, (entry, link));
+            }
+        }
+        let mut first: BTreeMap<Link, RelPath> = BTreeMap::new();
+        let mut changes = Changeset::new();
+        for (path, (mut entry, link)) in found {
+            if let Some(link) = link
+                && matches!(entry.kind, Kind::File(_))
+            {
+                match first.get(&link) {
+                    Some(target) => entry.kind = Kind::Hardlink(target.clone()),
+                    None => drop(first.insert(link, path)),
+                }
+            }
+            changes.insert(entry);
+        }
+        Ok(changes)
+    }
+
+    fn find(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+        // A directory that a layer only implies is described by the layers beneath, if they have it.
+        let mut implied: Option<Entry> = None;
+        for (index, layer) in self.layers.iter().enumerate().rev() {
+            if !path.is_root() {
+                let parent = path.parent().unwrap_or_else(RelPath::root);
+                match layer.status(&parent)? {
+                    Status::Hidden => break,
+                    Status::Absent => continue,
+                    Status::Merged | Status::Opaque => {}
+                }
+            }
+            match layer.find(path)? {
+                Some((Entry { kind: Kind::Whiteout, .. }, _)) => break,
+                Some((entry, _)) if entry.kind.is_directory() => {
+                    if !layer.implies(path)? {
+                        return Ok(Some((entry, None)));
+                    }
+                    implied.get_or_insert(entry);
+                }
+                Some(_) if implied.is_some() => break,
+                Some((entry, link)) => {
+                    return Ok(Some((entry, link.map(|link| link.in_layer(index)))));
+                }
                 None => {}
             }
-        }
-        Ok(implied)
-    }
-
-    /// The directories that only implied entries show on an overlay mount, as they should show: a layer for the top.
-    pub(crate) fn corrections(&self) -> Result<Changeset, TreeError> {
-        let mut corrections = Changeset::new();
-        for sheet in self.layers.iter() {
-            let Sheet::Tree(_, implied) = sheet else { continue };
-            for path in implied {
-                if let Some((_, entry)) = self.find(path)?
-                    && entry.kind.is_directory()
-                {
-                    corrections.insert(Entry { kind: Kind::DIRECTORY, ..entry });
-                }
+            if !path.is_root() && layer.hides_below(path)? {
+                break;
             }
         }
-        // A directory of a layer for the top shows in place of those below: its parents have to be right too.
-        let paths: Vec<RelPath> = corrections.iter().map(|entry| entry.path.clone()).collect();
-        for parent in paths.iter().flat_map(RelPath::ancestors).collect::<BTreeSet<_>>() {
-            if corrections.get(&parent).is_none()
-                && let Some(entry) = self.lookup(&parent)?
-            {
-                corrections.insert(Entry { kind: Kind::DIRECTORY, ..entry });
-            }
-        }
-        Ok(corrections)
-    }
-
-    /// Everything that shows, as changes to an empty tree.
-    pub fn flatten(&self) -> Result<Changeset, TreeError> {
-        let mut all = Changeset::new();
-        let mut links: BTreeMap<Link, RelPath> = BTreeMap::new();
-        let mut pending = vec![RelPath::root()];
-        while let Some(path) = pending.pop() {
-            let Some(mut entry) = self.lookup(&path)? else { continue };
-            if let Kind::Directory { opaque } = &mut entry.kind {
-                *opaque = false;
-                // Popped in order of names, so that a link's first name comes first.
-                for name in self.list(&path)?.iter().rev() {
-                    pending.push(path.join(name).map_err(|error| TreeError::Invalid(error.to_string()))?);
-                }
-            } else if let Some(link) = self.link(&path)? {
-                if let Some(first) = links.get(&link) {
-                    entry.kind = Kind::Hardlink(first.clone());
-                } else {
-                    links.insert(link, path.clone());
-                }
-            }
-            all.insert(entry);
-        }
-        Ok(all)
+        Ok(match implied {
+            Some(entry) => Some((entry, None)),
+            None if path.is_root() => Some((root_entry(), None)),
+            None => None,
+        })
     }
 }
 
 impl TreeView for View {
     fn lookup(&self, path: &RelPath) -> Result<Option<Entry>, TreeError> {
-        let found = self.find(path)?.map(|(_, entry)| entry);
-        Ok(if found.is_none() && path.is_root() { Some(root_entry()) } else { found })
+        Ok(self.find(path)?.map(|(entry, _)| entry))
     }
 
     fn list(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
-        // Name to whether it shows; the topmost layer that has it decides.
-        let mut names: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
-        for sheet in self.layers.iter() {
-            let entry = sheet.find(path)?;
-            match entry.map(|entry| entry.kind) {
-                Some(Kind::Directory { opaque }) => {
-                    for name in sheet.names(path)? {
-                        if names.contains_key(&name) {
-                            continue;
-                        }
-                        let child = path.join(&name).map_err(|error| TreeError::Invalid(error.to_string()))?;
-                        let removed = matches!(sheet.find(&child)?, Some(Entry { kind: Kind::Whiteout, .. }));
-                        names.insert(name, !removed);
-                    }
-                    if opaque {
-                        break;
-                    }
+        let mut names: BTreeSet<Vec<u8>> = BTreeSet::new();
+        let mut removed: BTreeSet<Vec<u8>> = BTreeSet::new();
+        for layer in self.layers.iter().rev() {
+            let status = layer.status(path)?;
+            match status {
+                Status::Absent => continue,
+                Status::Hidden => break,
+                Status::Merged | Status::Opaque => {}
+            }
+            for (name, whiteout) in layer.names(path)? {
+                if removed.contains(&name) {
+                    continue;
                 }
-                Some(_) => break,
-                None if path.is_root() => {
-                    for name in sheet.names(path)? {
-                        let child = path.join(&name).map_err(|error| TreeError::Invalid(error.to_string()))?;
-                        let removed = matches!(sheet.find(&child)?, Some(Entry { kind: Kind::Whiteout, .. }));
-                        names.entry(name).or_insert(!removed);
-                    }
+                if !whiteout {
+                    names.insert(name);
+                } else if !names.contains(&name) {
+                    removed.insert(name);
                 }
-                None if sheet.hides(path)? => break,
-                None => {}
+            }
+            if status == Status::Opaque {
+                break;
             }
         }
-        Ok(names.into_iter().filter_map(|(name, shows)| shows.then_some(name)).collect())
+        Ok(names.into_iter().collect())
     }
 
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
-        let Some((position, _)) = self.find(path)? else { return Ok(None) };
-        Ok(self.layers[position].link(path)?.map(|link| link.in_layer(position)))
+        Ok(self.find(path)?.and_then(|(_, link)| link))
+    }
+}
+
+/// One layer as a view takes it.
+pub(crate) enum ViewLayer {
+    Tree(DirectoryTree),
+    Changes(Arc<Changeset>),
+}
+
+impl Stacked {
+    /// What this layer alone says, whiteouts too. Second names of a file come as the file.
+    fn find(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+        match &self.source {
+            Source::Tree(tree) => tree.find_linked(path),
+            Source::Changes(changes) => match changes.get(path) {
+                Some(entry @ Entry { kind: Kind::Whiteout, .. }) => Ok(Some((entry.clone(), None))),
+                Some(_) => Ok(changes.lookup(path)?.zip(Some(changes.link(path)?))),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn implies(&self, path: &RelPath) -> Result<bool, TreeError> {
+        match &self.source {
+            Source::Tree(tree) => tree.is_implied(path),
+            Source::Changes(_) => Ok(path.is_root()),
+        }
+    }
+
+    /// Names, and whether they are removals.
+    fn names(&self, path: &RelPath) -> Result<Vec<(Vec<u8>, bool)>, TreeError> {
+        match &self.source {
+            Source::Tree(tree) => tree.marked_names(path),
+            Source::Changes(changes) => Ok(changes
+                .children(path)
+                .map(|entry| (entry.path.name().to_vec(), entry.kind == Kind::Whiteout))
+                .collect()),
+        }
+    }
+
+    /// Whether an entry at `path` ends what the layers beneath say of it.
+    fn hides_below(&self, path: &RelPath) -> Result<bool, TreeError> {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        Ok(self.status(&parent)? == Status::Opaque
+            || matches!(self.status(path)?, Status::Opaque | Status::Hidden))
+    }
+
+    fn status(&self, path: &RelPath) -> Result<Status, TreeError> {
+        if path.is_root() {
+            return Ok(Status::Merged);
+        }
+        let known =
+            self.directories.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        let status = match self.status(&parent)? {
+            Status::Absent => Status::Absent,
+            Status::Hidden => Status::Hidden,
+            above @ (Status::Merged | Status::Opaque) => match self.find(path)? {
+                Some((Entry { kind: Kind::Directory { opaque: true }, .. }, _)) => Status::Opaque,
+                // What is in an opaque directory has nothing beneath it.
+                Some((Entry { kind: Kind::Directory { .. }, .. }, _)) => above,
+                Some(_) => Status::Hidden,
+                None if above == Status::Opaque => Status::Hidden,
+                None => Status::Absent,
+            },
+        };
+        self.directories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.clone(), status);
+        Ok(status)
     }
 }

@@ -1,11 +1,11 @@
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Dir, OFlags};
+use rustix::fs::{Dir, FileType, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::{Reading, TreeForm, read_entry};
+use crate::disk::{Reading, TreeForm, proc_path, read_entry};
 use crate::view::Link;
 use crate::walk::{Step, walk, with_links};
 use crate::{Changeset, Entry, Kind, Owners, RelPath, Root, TreeError, TreeView};
@@ -16,18 +16,20 @@ pub struct DirectoryTree {
     root: Arc<Root>,
     owners: Owners,
     form: TreeForm,
+    has_implied: bool,
 }
 
 impl DirectoryTree {
     /// Opens a directory of the host.
     pub fn open(path: &Path, owners: Owners, form: TreeForm) -> Result<Self, TreeError> {
         let root = Root::open(path).map_err(TreeError::io("open", path.display()))?;
-        Ok(Self { root: Arc::new(root), owners, form })
+        Ok(Self::of_root(Arc::new(root), owners, form))
     }
 
     /// Takes an open directory.
     pub fn of_root(root: Arc<Root>, owners: Owners, form: TreeForm) -> Self {
-        Self { root, owners, form }
+        let has_implied = form == TreeForm::Overlay && has_mark(root.as_fd(), b".");
+        Self { root, owners, form, has_implied }
     }
 
     /// The directory itself.
@@ -40,7 +42,8 @@ impl DirectoryTree {
         Ok(self.find_linked(path)?.map(|(entry, _)| entry))
     }
 
-    fn find_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+    /// As [`DirectoryTree::find`], and which file it is when it has further names.
+    pub fn find_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
         let failed = || TreeError::io("look at", self.root.show(path));
         let parent = match self.root.open_directory(&path.parent().unwrap_or_else(RelPath::root)) {
             Ok(parent) => parent,
@@ -63,26 +66,71 @@ impl DirectoryTree {
         }
     }
 
-    /// The names in a directory, sorted, whiteouts included.
-    pub fn names(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
+    /// Whether the tree has this directory only because something is in it: what a lower layer says of its owner and
+    /// mode holds. See [`mark_implied`].
+    pub fn is_implied(&self, path: &RelPath) -> Result<bool, TreeError> {
+        if !self.has_implied {
+            return Ok(false);
+        }
+        let parent = match self.root.open_directory(&path.parent().unwrap_or_else(RelPath::root)) {
+            Ok(parent) => parent,
+            Err(error) if is_missing(&error) => return Ok(false),
+            Err(error) => return Err(TreeError::io("look at", self.root.show(path))(error)),
+        };
+        let name = if path.is_root() { b"." } else { path.name() };
+        Ok(has_mark(parent.as_fd(), name))
+    }
+
+    /// Whether any directory is implied.
+    pub fn has_implied(&self) -> bool {
+        self.has_implied
+    }
+
+    /// The names in a directory, sorted, and which of them are whiteouts.
+    pub fn marked_names(&self, path: &RelPath) -> Result<Vec<(Vec<u8>, bool)>, TreeError> {
         let failed = || TreeError::io("read directory", self.root.show(path));
         let directory = match self.root.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY) {
             Ok(directory) => directory,
-            Err(error) if is_missing(&error) => {
-                return Ok(Vec::new());
-            }
+            Err(error) if is_missing(&error) => return Ok(Vec::new()),
             Err(error) => return Err(failed()(error)),
         };
         let mut names = Vec::new();
         for item in Dir::read_from(&directory).map_err(|error| failed()(error.into()))? {
             let item = item.map_err(|error| failed()(error.into()))?;
             let name = item.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
+            if name == b"." || name == b".." {
+                continue;
             }
+            // Only these kinds of file can be whiteouts.
+            let possible = matches!(
+                item.file_type(),
+                FileType::CharacterDevice | FileType::RegularFile | FileType::Unknown
+            );
+            let whiteout = self.form == TreeForm::Overlay
+                && possible
+                && self.is_whiteout(directory.as_fd(), name);
+            names.push((name.to_vec(), whiteout));
         }
         names.sort();
         Ok(names)
+    }
+
+    fn is_whiteout(&self, directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+        let Ok(stat) = rustix::fs::statat(directory, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        else {
+            return false;
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::CharacterDevice => stat.st_rdev == 0,
+            FileType::RegularFile if stat.st_size == 0 => {
+                let reading = Reading::Tree { owners: self.owners, form: self.form };
+                RelPath::new(name).is_ok_and(|path| {
+                    read_entry(&self.root, directory, name, &path, &stat, reading)
+                        .is_ok_and(|entry| entry.kind == Kind::Whiteout)
+                })
+            }
+            _ => false,
+        }
     }
 }
 
@@ -92,18 +140,8 @@ impl TreeView for DirectoryTree {
     }
 
     fn list(&self, path: &RelPath) -> Result<Vec<Vec<u8>>, TreeError> {
-        let names = self.names(path)?;
-        if self.form == TreeForm::Plain {
-            return Ok(names);
-        }
-        let mut visible = Vec::with_capacity(names.len());
-        for name in names {
-            let Ok(child) = path.join(&name) else { continue };
-            if self.lookup(&child)?.is_some() {
-                visible.push(name);
-            }
-        }
-        Ok(visible)
+        let names = self.marked_names(path)?.into_iter();
+        Ok(names.filter(|(_, whiteout)| !whiteout).map(|(name, _)| name).collect())
     }
 
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
@@ -125,4 +163,28 @@ pub fn read_root(root: &Arc<Root>, owners: Owners, form: TreeForm) -> Result<Cha
 /// Whether there is nothing at a path, or something above it is no directory.
 pub(crate) fn is_missing(error: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}
+
+/// The mark of directories that a layer only implies, and of the root of a tree that has such.
+const IMPLIED: &[u8] = b"user.crossdock.implied";
+
+fn has_mark(parent: BorrowedFd<'_>, name: &[u8]) -> bool {
+    proc_path(parent, name)
+        .is_ok_and(|path| rustix::fs::lgetxattr(&path, IMPLIED, &mut [0; 8]).is_ok())
+}
+
+/// Marks directories of a tree that its layer only implies (it has files in them but says nothing of them).
+pub fn mark_implied(root: &Root, directories: &[RelPath]) -> Result<(), TreeError> {
+    if directories.is_empty() {
+        return Ok(());
+    }
+    for path in directories.iter().chain([&RelPath::root()]) {
+        let mark = || {
+            let directory = root.open_directory(path)?;
+            let path = proc_path(directory.as_fd(), b".")?;
+            Ok(rustix::fs::setxattr(&path, IMPLIED, b"y", rustix::fs::XattrFlags::empty())?)
+        };
+        mark().map_err(TreeError::io("mark", root.show(path)))?;
+    }
+    Ok(())
 }

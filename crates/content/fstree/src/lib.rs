@@ -25,7 +25,7 @@ mod write;
 pub use content::{Content, ContentReader, DiskFile, FileChanged, FileIdentity};
 pub use context::{ContextOptions, ContextTree, read_context_file};
 pub use digest::{DigestCache, NoCache, Selector, content_digest, file_digests};
-pub use directory::{DirectoryTree, read_root, read_tree};
+pub use directory::{DirectoryTree, mark_implied, read_root, read_tree};
 pub use disk::TreeForm;
 pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
 pub use ignore::{IgnoreRules, MatchInfo, PatternSet};
