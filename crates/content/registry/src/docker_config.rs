@@ -26,6 +26,8 @@ pub struct DockerConfig {
     path: PathBuf,
     fields: Map<String, Value>,
     helper_time: Duration,
+    /// Where helper programs are looked for; in `PATH` if nowhere.
+    helper_directories: Vec<PathBuf>,
 }
 
 /// Why the file could not be used.
@@ -78,7 +80,26 @@ impl DockerConfig {
         let blank = text.iter().all(u8::is_ascii_whitespace);
         let fields =
             if blank { Map::new() } else { serde_json::from_slice(text).map_err(malformed)? };
-        Ok(Self { path: path.to_owned(), fields, helper_time: HELPER_TIME })
+        Ok(Self {
+            path: path.to_owned(),
+            fields,
+            helper_time: HELPER_TIME,
+            helper_directories: Vec::new(),
+        })
+    }
+
+    /// Looks for helper programs in these directories and not in `PATH`.
+    #[must_use]
+    pub fn search_in(mut self, directories: Vec<PathBuf>) -> Self {
+        self.helper_directories = directories;
+        self
+    }
+
+    /// Gives helper programs this long to answer; 10 seconds otherwise.
+    #[must_use]
+    pub fn helper_time(mut self, time: Duration) -> Self {
+        self.helper_time = time;
+        self
     }
 
     /// Remembers `credential` for `registry`, with the helper that is set for it or in the file.
@@ -294,11 +315,18 @@ impl DockerConfig {
         if !plain || helper.starts_with('.') {
             return Err(failed("its name is no name of a program".to_owned()));
         }
+        let name = program(helper);
+        let path = self
+            .helper_directories
+            .iter()
+            .map(|directory| directory.join(&name))
+            .find(|path| path.exists())
+            .unwrap_or(PathBuf::from(&name));
         #[expect(
             clippy::disallowed_methods,
             reason = "helpers find the user's session and keys by the user's own environment"
         )]
-        let mut command = Command::new(program(helper));
+        let mut command = Command::new(path);
         command.arg(action).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().map_err(|error| failed(format!("it cannot be started ({error})")))?;
