@@ -16,11 +16,16 @@ mod recompress;
 pub mod tar;
 mod unpack;
 mod windows_base;
+mod windows_check;
 
 pub use compress::Compression;
 pub use decompress::{Encoding, decompress};
-pub use pack::{Form, PackError, PackOptions, Packed, pack, write_tar};
+pub use pack::{
+    Form, PackError, PackOptions, Packed, WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR, pack,
+    write_tar,
+};
 pub use read_archive::{ArchiveError, read_archive};
 pub use recompress::recompress;
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, Whiteouts, unpack};
 pub use windows_base::{BaseFile, WindowsBase};
+pub use windows_check::{Finding, Severity, windows_check};

@@ -53,6 +53,7 @@ pub fn recompress(
         size,
         uncompressed_size,
         annotations: std::collections::BTreeMap::new(),
+        warnings: Vec::new(),
     })
 }
 

@@ -80,6 +80,11 @@ impl WindowsBase {
         }
     }
 
+    /// Everything that is known, in the order of folded paths.
+    pub fn files(&self) -> impl Iterator<Item = &BaseFile> {
+        self.files.values()
+    }
+
     /// How many paths are known.
     pub fn len(&self) -> usize {
         self.files.len()

@@ -99,6 +99,11 @@ impl Header {
     }
 }
 
+/// A PAX time, `[-]seconds[.fraction]`.
+pub fn parse_time(text: &[u8]) -> Option<Time> {
+    pax::time(text)
+}
+
 /// How much of an archive is accepted. The defaults are far above real images and far below what hurts.
 #[derive(Clone, Debug)]
 pub struct Limits {

@@ -16,6 +16,7 @@ use crate::tar::{self, Header, Time};
 use crate::windows_base::WindowsBase;
 
 pub(crate) use linux::is_private_xattr;
+pub use windows_form::{WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR};
 
 /// What a layer is to be unpacked by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -57,6 +58,8 @@ pub struct Packed {
     pub uncompressed_size: u64,
     /// What the layer's descriptor is to carry.
     pub annotations: BTreeMap<String, String>,
+    /// What a user should know of how files were written; at most 100 lines.
+    pub warnings: Vec<String>,
 }
 
 /// Why a layer could not be packed.
@@ -134,6 +137,7 @@ pub(crate) struct LayerWriter<W: Write> {
     tar: tar::Writer<Tee<W>>,
     contents: Option<Contents>,
     buffer: Vec<u8>,
+    warnings: Vec<String>,
 }
 
 /// Digests the plain bytes on their way to the compressor.
@@ -164,6 +168,7 @@ impl<W: Write> LayerWriter<W> {
             tar: tar::Writer::new(Tee { plain: Digester::sha256(), compressor }),
             contents,
             buffer: vec![0; 128 * 1024],
+            warnings: Vec::new(),
         })
     }
 
@@ -222,6 +227,12 @@ impl<W: Write> LayerWriter<W> {
         Ok(())
     }
 
+    pub(crate) fn warn(&mut self, warning: String) {
+        if self.warnings.len() < 100 {
+            self.warnings.push(warning);
+        }
+    }
+
     /// Writes the file that divides what an eStargz layer wants read first from the rest.
     pub(crate) fn landmark(&mut self, prefetch: bool) -> Result<(), PackError> {
         let name = if prefetch { PREFETCH_LANDMARK } else { NO_PREFETCH_LANDMARK };
@@ -242,6 +253,7 @@ impl<W: Write> LayerWriter<W> {
 
     pub(crate) fn finish(mut self) -> io::Result<Packed> {
         let mut annotations = BTreeMap::new();
+        let warnings = std::mem::take(&mut self.warnings);
         let tee = match self.contents.take() {
             None => self.tar.finish()?,
             Some(contents) => contents.finish(self.tar, &mut annotations)?,
@@ -255,7 +267,7 @@ impl<W: Write> LayerWriter<W> {
             annotations
                 .insert(crate::estargz::SIZE_ANNOTATION.to_owned(), uncompressed_size.to_string());
         }
-        Ok(Packed { diff_id, digest, size, uncompressed_size, annotations })
+        Ok(Packed { diff_id, digest, size, uncompressed_size, annotations, warnings })
     }
 }
 

@@ -1,0 +1,311 @@
+//! Would Windows import this layer, and would containers see what is meant? The rules of hcsshim's importer and of
+//! Win32 names, applied to a layer without Windows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use fstree::show;
+use windows::{attributes, layout, records};
+
+use crate::tar::{Header, Limits, MemberKind, Reader, TarError};
+use crate::windows_base::WindowsBase;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It works, but perhaps not as meant.
+    Warning,
+    /// Windows refuses the layer, or programs cannot use the file.
+    Error,
+}
+
+/// Something that is wrong with a Windows layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Which member, as its name is written.
+    pub path: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Checks a layer (a plain tar) in Windows form. `base` is what the layers below have, `None` for a base layer.
+pub fn windows_check(
+    layer: impl Read,
+    base: Option<&WindowsBase>,
+) -> Result<Vec<Finding>, TarError> {
+    let mut archive = Reader::new(layer, Limits::default());
+    let mut check = Check { base, ..Check::default() };
+    while let Some(header) = archive.next_member()? {
+        let mut start = [0; 4];
+        let is_hive = check.is_base_hive(&header);
+        let count = if is_hive { archive.read(&mut start).unwrap_or(0) } else { 0 };
+        check.member(&header);
+        if is_hive && start[..count] == *b"regf" {
+            check.hives.insert(header.path);
+        }
+    }
+    archive.finish()?;
+    Ok(check.finish())
+}
+
+#[derive(Default)]
+struct Check<'a> {
+    base: Option<&'a WindowsBase>,
+    findings: Vec<Finding>,
+    /// Directories of this layer, folded, without a slash at the end.
+    directories: BTreeSet<Vec<u8>>,
+    /// All paths of this layer, folded, and whether they are removals.
+    paths: BTreeMap<Vec<u8>, bool>,
+    /// Files of this layer, as written, and how many names they have.
+    files: BTreeMap<Vec<u8>, usize>,
+    hives: BTreeSet<Vec<u8>>,
+}
+
+const MAX_FINDINGS: usize = 1_000;
+
+impl Check<'_> {
+    fn member(&mut self, header: &Header) {
+        let path = header.path.strip_suffix(b"/").unwrap_or(&header.path).to_vec();
+        if header.path.ends_with(b"/") && is_top(&path) {
+            self.error(&header.path, "a directory at the top must not end in a slash");
+        }
+        let mut parts = path.split(|byte| *byte == b'/');
+        let top = parts.next().unwrap_or_default();
+        if header.path.starts_with(b"/") || header.path.starts_with(b"./") {
+            return self.error(&header.path, "paths must be relative, without `./`");
+        }
+        if !is_top(top) {
+            return self
+                .error(&header.path, "only `Files`, `Hives` and `UtilityVM` may be at the top");
+        }
+        for part in parts {
+            // The name of a stream follows the name of its file.
+            let name = part.strip_prefix(b".wh.").unwrap_or(part);
+            if let Err(error) = windows::check_component(name) {
+                self.error(&header.path, &error.to_string());
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(&path) {
+            match text.encode_utf16().count() {
+                length if length > windows::MAX_PATH_UNITS => {
+                    self.error(&header.path, "the path is too long")
+                }
+                length if length > 259 + layout::FILES.len() => {
+                    self.warning(
+                        &header.path,
+                        "the path is longer than most programs can open (260)",
+                    );
+                }
+                _ => {}
+            }
+        }
+        if header.gnu {
+            self.error(
+                &header.path,
+                "GNU extensions are not understood by all readers of Windows layers",
+            );
+        }
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        if name.starts_with(b".wh.") {
+            return self.whiteout(header, &path);
+        }
+        self.place(header, &path);
+        self.kind(header, &path);
+        self.records(header);
+    }
+
+    /// Parents first, and every path once.
+    fn place(&mut self, header: &Header, path: &[u8]) {
+        let folded = windows::fold(path);
+        if let Some(slash) = folded.iter().rposition(|byte| *byte == b'/')
+            && !self.directories.contains(&folded[..slash])
+        {
+            self.error(&header.path, "its directory is not in the layer before it");
+        }
+        match self.paths.insert(folded.clone(), false) {
+            Some(true) => self.error(&header.path, "it is also removed in this layer"),
+            Some(false) => {
+                self.error(&header.path, "it is in the layer twice (case does not count)")
+            }
+            None => {}
+        }
+        if header.kind == MemberKind::Directory {
+            self.directories.insert(folded);
+        }
+    }
+
+    fn whiteout(&mut self, header: &Header, path: &[u8]) {
+        let in_files =
+            [&b"Files/"[..], b"UtilityVM/Files/"].iter().any(|prefix| path.starts_with(prefix));
+        if !in_files {
+            self.error(&header.path, "removals are allowed beneath `Files` only");
+        }
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..=slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        if name.starts_with(b".wh..wh.") {
+            self.error(&header.path, "Windows knows no opaque directories");
+        }
+        if self.base.is_none() {
+            self.error(&header.path, "a base layer cannot remove anything");
+        }
+        let removed = [parent, name.strip_prefix(b".wh.").unwrap_or(name)].concat();
+        if self.paths.insert(windows::fold(&removed), true) == Some(false) {
+            self.error(&header.path, "what it removes is also in this layer");
+        }
+    }
+
+    fn kind(&mut self, header: &Header, path: &[u8]) {
+        match header.kind {
+            MemberKind::File => {
+                self.files.insert(path.to_vec(), 1);
+            }
+            MemberKind::Directory => {}
+            MemberKind::Hardlink => self.hardlink(header),
+            MemberKind::Symlink => self.symlink(header),
+            MemberKind::CharDevice
+            | MemberKind::BlockDevice
+            | MemberKind::Fifo
+            | MemberKind::Other(_) => {
+                self.error(
+                    &header.path,
+                    "only files, directories and links can be in a Windows layer",
+                );
+            }
+        }
+    }
+
+    fn hardlink(&mut self, header: &Header) {
+        let Some(target) = header.link.strip_prefix(b"Files/") else {
+            return self.error(&header.path, "the target of a hard link must begin with `Files/`");
+        };
+        if let Some(names) = self.files.get_mut(&header.link) {
+            *names += 1;
+            if *names > windows::MAX_LINKS {
+                self.error(&header.path, "a file can have 1024 names at most");
+            }
+            return;
+        }
+        let in_base = self.base.is_some_and(|base| {
+            fstree::RelPath::new(target).is_ok_and(|target| base.find(&target).is_some())
+        });
+        if !in_base {
+            self.error(&header.path, "the target of the hard link is not in the layer before it");
+        }
+    }
+
+    fn symlink(&mut self, header: &Header) {
+        if attributes_of(header)
+            .is_none_or(|attributes| attributes & attributes::REPARSE_POINT == 0)
+        {
+            self.error(&header.path, "a link needs the attribute 0x400 in `MSWINDOWS.fileattr`");
+        }
+        if header.link.starts_with(b"Files/") || header.link.starts_with(b"Files\\") {
+            self.error(
+                &header.path,
+                "the target of a link is a path in the container, without `Files`",
+            );
+        }
+        if header.link.starts_with(b"/") || header.link.is_empty() {
+            self.error(&header.path, "the target of a link is relative or begins with a drive");
+        }
+    }
+
+    fn records(&mut self, header: &Header) {
+        let record = |name: &str| header.records.get(name.as_bytes());
+        if record(records::ATTRIBUTES).is_some() {
+            match attributes_of(header) {
+                None => {
+                    self.error(&header.path, "`MSWINDOWS.fileattr` is not a decimal 32-bit number")
+                }
+                Some(attributes) => {
+                    let says_directory = attributes & attributes::DIRECTORY != 0;
+                    let wrong = match header.kind {
+                        MemberKind::Directory => !says_directory,
+                        MemberKind::File => says_directory,
+                        _ => false,
+                    };
+                    if wrong {
+                        self.error(
+                            &header.path,
+                            "`MSWINDOWS.fileattr` and the kind of the member disagree",
+                        );
+                    }
+                }
+            }
+        }
+        if let Some(text) = record(records::SECURITY) {
+            match windows::from_base64(text) {
+                None => self.error(&header.path, "`MSWINDOWS.rawsd` is not base64"),
+                Some(bytes) => {
+                    if let Err(error) = windows::check_security_descriptor(&bytes) {
+                        self.error(&header.path, &format!("`MSWINDOWS.rawsd`: {error}"));
+                    }
+                }
+            }
+        }
+        for name in [records::CREATED, "atime", "ctime"] {
+            if record(name).is_some_and(|text| crate::tar::parse_time(text).is_none()) {
+                self.error(&header.path, &format!("`{name}` is not a time"));
+            }
+        }
+        if !header.xattrs.is_empty() {
+            self.warning(&header.path, "extended attributes of Linux mean nothing on Windows");
+        }
+    }
+
+    fn is_base_hive(&self, header: &Header) -> bool {
+        self.base.is_none()
+            && base_hives().any(|hive| windows::fold(&hive) == windows::fold(&header.path))
+    }
+
+    fn finish(mut self) -> Vec<Finding> {
+        if !self.directories.contains(&windows::fold(layout::FILES.as_bytes())) {
+            self.error(layout::FILES.as_bytes(), "the layer has no `Files` directory");
+        }
+        if self.base.is_none() {
+            let found: BTreeSet<Vec<u8>> =
+                self.hives.iter().map(|path| windows::fold(path)).collect();
+            for hive in base_hives().filter(|hive| !found.contains(&windows::fold(hive))) {
+                self.error(
+                    &hive,
+                    "a base layer needs this registry hive, which begins with `regf`",
+                );
+            }
+        }
+        self.findings
+    }
+
+    fn error(&mut self, path: &[u8], what: &str) {
+        self.find(Severity::Error, path, what);
+    }
+
+    fn warning(&mut self, path: &[u8], what: &str) {
+        self.find(Severity::Warning, path, what);
+    }
+
+    fn find(&mut self, severity: Severity, path: &[u8], what: &str) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(Finding { severity, path: show(path), what: what.to_owned() });
+        }
+    }
+}
+
+fn is_top(name: &[u8]) -> bool {
+    [layout::FILES, layout::HIVES, layout::UTILITY_VM].iter().any(|top| top.as_bytes() == name)
+}
+
+fn attributes_of(header: &Header) -> Option<u32> {
+    let text = header.records.get(records::ATTRIBUTES.as_bytes())?;
+    if !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn base_hives() -> impl Iterator<Item = Vec<u8>> {
+    layout::BASE_HIVES.iter().map(|hive| [layout::FILES.as_bytes(), b"/", hive.as_bytes()].concat())
+}
