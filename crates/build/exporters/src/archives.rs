@@ -34,7 +34,10 @@ pub(crate) fn write(
                 archive::Image { root: &root, names: &names },
                 context.store,
             )
-            .map_err(|source| ExportError::Archive { path: directory.clone(), source })
+            .map_err(|source| ExportError::Archive {
+                path: directory.clone(),
+                source: Box::new(source),
+            })
         }),
         _ => files::to_destination(dest, |out| {
             write_tar(image, names, format, context, &shown(dest), out)
@@ -61,7 +64,10 @@ pub(crate) fn write_tar(
         ArchiveFormat::Oci => archive::write_oci_tar(out, &images, context.store),
         ArchiveFormat::Docker => archive::write_docker_tar(out, &images, context.store),
     };
-    written.map_err(|source| ExportError::Archive { path: PathBuf::from(place), source })
+    written.map_err(|source| ExportError::Archive {
+        path: PathBuf::from(place),
+        source: Box::new(source),
+    })
 }
 
 /// The entry of the layout's own index.

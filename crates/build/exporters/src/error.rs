@@ -44,15 +44,15 @@ pub enum ExportError {
     #[error("cannot pack a layer for {platform}")]
     Pack {
         /// For which platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// Why.
-        source: PackError,
+        source: Box<PackError>,
     },
     /// A layer could not be read.
     #[error("cannot read a layer for {platform}")]
     Read {
         /// For which platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// Why.
         source: Cause,
     },
@@ -91,7 +91,7 @@ pub enum ExportError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: archive::ArchiveError,
+        source: Box<archive::ArchiveError>,
     },
     /// The files could not be written as a tar.
     #[error("cannot write `{}`", path.display())]
@@ -99,7 +99,7 @@ pub enum ExportError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: PackError,
+        source: Box<PackError>,
     },
     /// A file could not be written.
     #[error("cannot write `{}`", path.display())]
@@ -115,7 +115,7 @@ pub enum ExportError {
         /// Where to.
         path: PathBuf,
         /// Why.
-        source: TreeError,
+        source: Box<TreeError>,
     },
     /// The store failed.
     #[error("cannot keep the result in the store")]
@@ -155,7 +155,7 @@ impl ExportError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Push { source, .. } => source.hint(),
-            Self::Pack { source: PackError::Changed { .. }, .. } => {
+            Self::Pack { source, .. } if matches!(**source, PackError::Changed { .. }) => {
                 Some("a file of the context was written to during the build; run the build again".to_owned())
             }
             Self::Load { source: Some(_), .. } => {

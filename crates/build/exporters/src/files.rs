@@ -16,7 +16,7 @@ use crate::{ExportContext, ExportError, ExportInput, PlatformResult, folder, sho
 /// Everything that the layers of a result show.
 fn flatten(result: &PlatformResult) -> Result<Changeset, ExportError> {
     (result.files)()
-        .map_err(|source| ExportError::Read { platform: result.platform.clone(), source })
+        .map_err(|source| ExportError::Read { platform: Box::new(result.platform.clone()), source })
 }
 
 /// `type=tar`: one archive; with a folder per platform if `split`.
@@ -52,8 +52,10 @@ pub(crate) fn tar(
             Destination::Stdout => "(standard output)".as_ref(),
         });
         to_destination(dest, |out| {
-            layer::write_tar(&all, None, out)
-                .map_err(|source| ExportError::Tar { path: path.to_owned(), source })
+            layer::write_tar(&all, None, out).map_err(|source| ExportError::Tar {
+                path: path.to_owned(),
+                source: Box::new(source),
+            })
         })
     })();
     task.end(outcome)?;
@@ -119,7 +121,7 @@ pub(crate) fn local(
             let dir = if split { dest.join(folder(&result.platform)) } else { dest.to_owned() };
             fs_err::create_dir_all(&dir).map_err(ExportError::io(&dir))?;
             let files = flatten(result)?;
-            let failed = |source| ExportError::Tree { path: dir.clone(), source };
+            let failed = |source| ExportError::Tree { path: dir.clone(), source: Box::new(source) };
             let root = Root::open(&dir).map_err(ExportError::io(&dir))?;
             let mut writer = TreeWriter::new(
                 root,

@@ -83,7 +83,7 @@ pub(crate) fn pack(
         let mut planned = Vec::new();
         for layer in &result.layers {
             if let ResultLayer::Blob { blob, diff_id } = layer
-                && !(output.force_compression && !is_compressed(blob, compression))
+                && (!output.force_compression || is_compressed(blob, compression))
             {
                 below.push(diff_id.to_string());
                 planned.push(Ok(known(blob, diff_id, form)));
@@ -226,8 +226,8 @@ fn one(
         windows_base: job.result.windows_base.clone(),
         ..PackOptions::default()
     };
-    let platform = || job.result.platform.clone();
-    let pack_failed = |source| ExportError::Pack { platform: platform(), source };
+    let platform = || Box::new(job.result.platform.clone());
+    let pack_failed = |source| ExportError::Pack { platform: platform(), source: Box::new(source) };
     let mut writer = store.blob_writer()?;
     let packed = match job.layer {
         ResultLayer::Blob { blob, diff_id } => {

@@ -70,6 +70,7 @@ pub struct BaseImage {
 }
 
 /// A layer of a result.
+#[expect(clippy::large_enum_variant, reason = "there are a few dozen of them, not worth an allocation each")]
 #[derive(Clone)]
 pub enum ResultLayer {
     /// One that came with an image; its bytes may be elsewhere.
@@ -312,3 +313,6 @@ fn shown(dest: &Destination) -> String {
         Destination::Stdout => "standard output".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

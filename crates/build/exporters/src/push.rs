@@ -230,7 +230,7 @@ async fn upload(
     let (sender, descriptor) = (messages.clone(), blob.descriptor.clone());
     // Nobody listens only when the whole export is being torn down.
     let progress: ProgressFn = Arc::new(move |current| {
-        drop(sender.send(Message::Progress { blob: descriptor.clone(), current }))
+        drop(sender.send(Message::Progress { blob: descriptor.clone(), current }));
     });
     client.push_blob(to, &blob.descriptor, &source, lenders, &progress).await.map(drop)
 }
