@@ -60,15 +60,27 @@ mod tests {
     #[test]
     fn every_crate_uses_exactly_what_layers_toml_lists() -> Result<(), Box<dyn Error>> {
         let workspace = table(&root().join("Cargo.toml"))?;
-        let known = workspace["workspace"]["dependencies"].as_table().ok_or("the workspace has dependencies")?;
+        let known = workspace["workspace"]["dependencies"]
+            .as_table()
+            .ok_or("the workspace has dependencies")?;
         let mut found = Layers::new();
         for (layer, folder) in folders(&root().join("crates"))? {
             for (name, folder) in folders(&folder)? {
                 let manifest = table(&folder.join("Cargo.toml"))?;
-                assert_eq!(manifest["package"]["name"].as_str(), Some(name.as_str()), "a crate is named as its folder");
-                let uses = manifest.get("dependencies").and_then(|uses| uses.as_table()).into_iter().flatten();
+                assert_eq!(
+                    manifest["package"]["name"].as_str(),
+                    Some(name.as_str()),
+                    "a crate is named as its folder"
+                );
+                let uses = manifest
+                    .get("dependencies")
+                    .and_then(|uses| uses.as_table())
+                    .into_iter()
+                    .flatten();
                 let uses = uses.map(|(name, _)| name.clone());
-                let uses = uses.filter(|name| known.get(name).is_some_and(|of| of.get("path").is_some())).collect();
+                let uses = uses
+                    .filter(|name| known.get(name).is_some_and(|of| of.get("path").is_some()))
+                    .collect();
                 found.entry(layer.clone()).or_default().insert(name, uses);
             }
         }
@@ -79,14 +91,20 @@ mod tests {
     #[test]
     fn layers_use_what_lies_below_them() -> Result<(), Box<dyn Error>> {
         let layers = listed()?;
-        let home: BTreeMap<&String, &String> =
-            layers.iter().flat_map(|(layer, crates)| crates.keys().map(move |name| (name, layer))).collect();
+        let home: BTreeMap<&String, &String> = layers
+            .iter()
+            .flat_map(|(layer, crates)| crates.keys().map(move |name| (name, layer)))
+            .collect();
         for (layer, crates) in &layers {
-            let (_, below) = BELOW.iter().find(|(name, _)| name == layer).ok_or("an unknown layer")?;
+            let (_, below) =
+                BELOW.iter().find(|(name, _)| name == layer).ok_or("an unknown layer")?;
             for (name, uses) in crates {
                 for used in uses {
                     let of = home.get(used).ok_or("a crate that does not exist is used")?;
-                    assert!(*of == layer || below.contains(&of.as_str()), "{name} ({layer}) must not use {used} ({of})");
+                    assert!(
+                        *of == layer || below.contains(&of.as_str()),
+                        "{name} ({layer}) must not use {used} ({of})"
+                    );
                 }
             }
         }
@@ -98,7 +116,10 @@ mod tests {
         let text = fs_err::read_to_string(root().join("ARCHITECTURE.md"))?;
         for (layer, crates) in listed()? {
             for name in crates.keys() {
-                assert!(text.contains(&format!("`{name}`")), "ARCHITECTURE.md does not tell of {layer}/{name}");
+                assert!(
+                    text.contains(&format!("`{name}`")),
+                    "ARCHITECTURE.md does not tell of {layer}/{name}"
+                );
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ pub enum Opened {
     /// One image.
     Image(Box<Document<Manifest>>),
     /// Images for several platforms.
-    Index(Document<Index>),
+    Index(Box<Document<Index>>),
 }
 
 /// The image for one platform, ready to be used.
@@ -94,7 +94,7 @@ pub fn open(from: &dyn BlobReader, descriptor: &Descriptor) -> Result<Opened, Im
         .map_err(|source| ImageError::Identify { digest: digest(), source })?;
     let document = |source| ImageError::Document { digest: digest(), source };
     Ok(if media_type::is_index(found) {
-        Opened::Index(Document::parse(raw, "image index").map_err(document)?)
+        Opened::Index(Box::new(Document::parse(raw, "image index").map_err(document)?))
     } else {
         Opened::Image(Box::new(Document::parse(raw, "image manifest").map_err(document)?))
     })
@@ -125,7 +125,7 @@ fn find(
             }]);
             if matching(&alone, wanted).is_empty() {
                 return Err(ImageError::NoPlatform {
-                    wanted: wanted.clone(),
+                    wanted: Box::new(wanted.clone()),
                     have: vec![image.platform],
                 });
             }

@@ -168,15 +168,15 @@ pub(crate) fn failure(to: &Endpoint, doing: &str, error: reqwest::Error) -> Regi
     let (mut tls, mut dns, mut refused) = (false, false, false);
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = cause {
+        tls |= error.is::<rustls::Error>();
+        dns |= error.to_string().starts_with("dns error");
         let io = error.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        // An I/O error gives its cause's cause as its own, so that a wrapped error has to be asked for.
-        tls |= error.is::<rustls::Error>()
-            || io
-                .and_then(io::Error::get_ref)
-                .is_some_and(<dyn Error + Send + Sync + 'static>::is::<rustls::Error>);
-        dns |= error.to_string().starts_with("dns error");
-        cause = error.source();
+        // An I/O error gives the cause of what it wraps as its own cause, so what it wraps has to be asked for.
+        cause = match io.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
     let source = Box::new(error);
     if tls {

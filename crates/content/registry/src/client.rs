@@ -93,6 +93,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// A plain HTTP client with this client's proxies and the system's certificates, for servers that are no registries:
+    /// it follows no redirects and knows no credentials.
+    pub fn web_client(&self) -> Result<reqwest::Client, RegistryError> {
+        crate::tls::http_client(Some(&crate::tls::TlsSettings::default()), false, &self.transport.options, "the server")
+    }
+
     /// A client. Opens no connection yet.
     pub fn new(options: ClientOptions) -> Self {
         Self { transport: Arc::new(Transport::new(options)), resolved: Arc::default() }

@@ -149,12 +149,12 @@ impl Endpoint {
             let _ = plain.set_scheme("http");
             match probe(&self.base).await {
                 Ok(()) => Ok(self.base.clone()),
-                // Without TLS to begin with the other answer is the true one; its error too.
+                // What went wrong with TLS is the better story where plain HTTP is no answer either.
                 Err(
-                    RegistryError::ConnectionRefused { .. }
+                    first @ (RegistryError::ConnectionRefused { .. }
                     | RegistryError::Tls { .. }
-                    | RegistryError::Connection { .. },
-                ) => probe(&plain).await.map(|()| plain),
+                    | RegistryError::Connection { .. }),
+                ) => probe(&plain).await.map(|()| plain).map_err(|_| first),
                 Err(error) => Err(error),
             }
         };

@@ -126,9 +126,7 @@ impl Transport {
     pub(crate) async fn base<'e>(&self, to: &'e Endpoint) -> Result<&'e Url, RegistryError> {
         let probe = async |base: &Url| {
             let request = self.client(to, base, true)?.get(base.clone());
-            after_head(to, "connecting", self.options.response_timeout, request.send())
-                .await
-                .map(drop)
+            after_head(to, "its API", self.options.response_timeout, request.send()).await.map(drop)
         };
         to.base(probe).await
     }

@@ -155,7 +155,7 @@ async fn anonymous_tokens_read_and_do_not_write() -> Result<(), RegistryError> {
         password: "p:w".to_owned(),
         identity_token: Some("refresh".to_owned()),
         anonymous_pull: true,
-        lifetime: Duration::from_secs(60),
+        lifetime: Duration::from_mins(1),
     };
     let server = server(access);
     let anonymous = client(registry::NoCredentials);
