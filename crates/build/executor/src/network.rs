@@ -1,6 +1,5 @@
 //! How a step's network is connected.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -115,8 +114,7 @@ pub(crate) fn hosts(hostname: &str, extra: &[HostEntry]) -> String {
     let mut text =
         format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for HostEntry { host, address } in extra {
-        let address: &IpAddr = address;
-        text.push_str(&format!("{address}\t{host}\n"));
+        text.extend([address.to_string().as_str(), "\t", host, "\n"]);
     }
     text
 }

@@ -1,6 +1,15 @@
 //! Steps run for real, in namespaces of this process. Has its own `main`: the sandbox is this very program, and a
 //! namespace is entered before there are threads.
 
+#![expect(
+    clippy::assigning_clones,
+    clippy::exit,
+    clippy::print_stdout,
+    clippy::unused_self,
+    clippy::unwrap_used,
+    reason = "all of it is tests, but outside `#[test]`"
+)]
+
 mod support;
 
 use std::os::unix::fs::MetadataExt as _;

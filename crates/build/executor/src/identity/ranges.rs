@@ -118,7 +118,9 @@ impl Plan {
 }
 
 fn lines(extents: &[Extent]) -> String {
-    extents.iter().map(|e| format!("{} {} {}\n", e.inside, e.outside, e.count)).collect()
+    let lines: Vec<_> =
+        extents.iter().map(|e| format!("{} {} {}\n", e.inside, e.outside, e.count)).collect();
+    lines.concat()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the two setuid helpers, by absolute path")]

@@ -116,15 +116,13 @@ pub(super) fn mount_system(
         Ok(found.descriptor)
     };
     let proc = directory(b"/proc")?;
-    match fresh("proc", &[], safe()) {
-        Ok(tree) => attach(tree.as_fd(), proc.as_fd()).or_cannot("mount `/proc`")?,
-        Err(_) => {
-            let tree =
-                bind(machine.proc.as_fd(), NODEV | NOSUID | NOEXEC).or_cannot("mount `/proc`")?;
-            attach(tree.as_fd(), proc.as_fd()).or_cannot("mount `/proc`")?;
-            wire::report(places.control, &Report::Note(NO_PROC.to_owned())).or_cannot("report")?;
-        }
-    }
+    let tree = if let Ok(tree) = fresh("proc", &[], safe()) {
+        tree
+    } else {
+        wire::report(places.control, &Report::Note(NO_PROC.to_owned())).or_cannot("report")?;
+        bind(machine.proc.as_fd(), NODEV | NOSUID | NOEXEC).or_cannot("mount `/proc`")?
+    };
+    attach(tree.as_fd(), proc.as_fd()).or_cannot("mount `/proc`")?;
     let sys = directory(b"/sys")?;
     let attributes = safe() | MountAttrFlags::MOUNT_ATTR_RDONLY;
     let tree = match (fresh("sysfs", &[], attributes), &machine.sys) {

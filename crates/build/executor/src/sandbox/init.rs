@@ -28,7 +28,7 @@ pub(super) fn become_step(
     network: UnshareFlags,
     control: &OwnedFd,
     sync: &OwnedFd,
-    stdin: Option<OwnedFd>,
+    stdin: Option<&OwnedFd>,
 ) -> Result<Infallible, Failure> {
     // If the keeper died before this line, its end of `sync` is closed and the first request fails.
     let die_with_keeper = || rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
@@ -122,11 +122,11 @@ fn ask(sync: &OwnedFd, request: &[u8]) -> Result<(), Failure> {
 fn streams(
     spec: &Spec,
     null: &OwnedFd,
-    stdin: Option<OwnedFd>,
+    stdin: Option<&OwnedFd>,
     person: &Person,
 ) -> Result<(), Failure> {
     let doing = "set up the streams of the step";
-    system::place_at(stdin.as_ref().unwrap_or(null), 0).or_cannot(doing)?;
+    system::place_at(stdin.unwrap_or(null), 0).or_cannot(doing)?;
     if spec.step.stdio == Stdio::Captured {
         let (uid, gid) = (spec.outer(person.uid), spec.outer(person.gid));
         let owner = (uid.map(rustix::fs::Uid::from_raw), gid.map(rustix::fs::Gid::from_raw));

@@ -108,7 +108,7 @@ fn keep_step(control: &OwnedFd) -> Result<Report, Failure> {
         Forked::Child => {
             drop(sync);
             // Returns only when there is no step.
-            let Err(failure) = init::become_step(&spec, network, control, &theirs, stdin);
+            let Err(failure) = init::become_step(&spec, network, control, &theirs, stdin.as_ref());
             let Failure { doing, errno, user } = failure;
             let failed = Report::Failed { doing, errno, user };
             // Nobody is left to be told when this fails.

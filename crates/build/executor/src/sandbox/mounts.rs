@@ -303,7 +303,7 @@ pub(super) fn mount_all(
         let is_directory = fstat(&tree).is_ok_and(|stat| kind(&stat) == FileType::Directory);
         let want = if is_directory { Want::Directory } else { Want::File };
         let place = places.stub(&target, want)?;
-        if rustix::fs::fstatfs(&place).is_ok_and(|fs| fs.f_type == libc::PROC_SUPER_MAGIC) {
+        if rustix::fs::fstatfs(&place).is_ok_and(|fs| fs.f_type == PROC_SUPER_MAGIC) {
             return Err(Failure::step(format!(
                 "`{shown}` is within `/proc`, where nothing can be mounted"
             )));
@@ -378,6 +378,9 @@ fn tree(
     }
 }
 
+/// What `statfs` says of `/proc` (`linux/magic.h`).
+const PROC_SUPER_MAGIC: rustix::fs::FsWord = 0x9fa0;
+
 /// Why an owner may be out of reach.
 pub(super) const NO_SUCH_ID: &str =
     "this user has no range of subordinate ids (`usermod --add-subuids … --add-subgids …`)";
@@ -404,7 +407,7 @@ pub(super) fn pivot(root: BorrowedFd<'_>) -> Result<(), Failure> {
     match rustix::process::pivot_root(".", ".") {
         // The old root lies over the new one now.
         Ok(()) => {
-            rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).or_cannot(doing)?
+            rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).or_cannot(doing)?;
         }
         // The machine runs from its initial memory file system, which cannot be exchanged, only covered.
         Err(rustix::io::Errno::INVAL) => {

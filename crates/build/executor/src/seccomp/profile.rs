@@ -42,6 +42,9 @@ const REFUSED_EVERYWHERE: [u32; 15] = [
 /// Its arguments are in memory where no filter can look, so libraries are made to use `clone`.
 const CLONE3: u32 = 435;
 
+/// Not among the names of every C library.
+const KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
 /// The kinds of call this machine takes, its own first.
 pub(super) fn sections(compatible32: bool) -> Vec<Section> {
     let mut sections = vec![native()];
@@ -72,7 +75,7 @@ fn native() -> Section {
         libc::SYS_get_mempolicy,
         libc::SYS_init_module,
         libc::SYS_kcmp,
-        libc::SYS_kexec_file_load,
+        KEXEC_FILE_LOAD,
         libc::SYS_kexec_load,
         libc::SYS_keyctl,
         libc::SYS_lookup_dcookie,

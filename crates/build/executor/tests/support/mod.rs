@@ -107,7 +107,7 @@ impl Suite {
         let id = Some(self.identity.offset);
         std::os::unix::fs::lchown(path, id, id)?;
         if fs_err::symlink_metadata(path)?.is_dir() {
-            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+            fs_err::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
             for entry in fs_err::read_dir(path)? {
                 self.give(&entry?.path())?;
             }

@@ -112,11 +112,14 @@ pub fn enter(options: &EnterOptions) -> Result<Identity, EnterError> {
         return Ok(entered.clone());
     }
     let privileged = geteuid().is_root();
-    if privileged {
-        chroot::leave().map_err(cannot("leave the chroot this program was started in"))?;
-    }
     let plan = ranges::plan(privileged, options).map_err(cannot("read which ids may be used"))?;
-    let identity = match map_with(&plan) {
+    let mut mapped = map_with(&plan);
+    let refused = matches!(mapped, Err(MapError::Enter(EnterError::Forbidden { .. })));
+    // If it was not a chroot that stood in the way, the first answer is the one that helps.
+    if refused && privileged && keeping_directory(chroot::leave).is_ok() {
+        mapped = map_with(&plan);
+    }
+    let identity = match mapped {
         Ok(()) => plan.identity,
         Err(MapError::Helper(reason)) => {
             // The namespace exists but has no ids yet: one of them can always be had.
@@ -135,6 +138,15 @@ pub fn enter(options: &EnterOptions) -> Result<Identity, EnterError> {
         .map_err(cannot("make mounts private"))?;
     let entered = ENTERED.get_or_init(|| identity);
     Ok(entered.clone())
+}
+
+/// Changes of the root also change the working directory.
+fn keeping_directory(change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let before = rustix::process::getcwd(Vec::new());
+    change()?;
+    // A directory outside the root has no path, and cannot be kept.
+    let path = before.ok().filter(|path| path.as_bytes().starts_with(b"/"));
+    Ok(rustix::process::chdir(path.as_deref().unwrap_or(c"/"))?)
 }
 
 enum MapError {
