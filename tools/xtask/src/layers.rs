@@ -20,6 +20,12 @@ const MAY_USE: [(&str, &[&str]); 7] = [
     ("assembly", &["model", "content", "language", "build", "trust", "service"]),
 ];
 
+/// The top of `layers.toml`.
+const HEADER: &str = "\
+# What each crate may use of this workspace. `cargo test -p xtask` fails when a Cargo.toml or a folder says otherwise.
+# A folder below `crates` is a layer; ARCHITECTURE.md tells which layer may use which.
+";
+
 /// What the workspace's manifests say.
 pub(crate) fn found() -> Result<Layers, Box<dyn Error>> {
     let workspace = MetadataCommand::new().no_deps().exec()?;
@@ -27,7 +33,11 @@ pub(crate) fn found() -> Result<Layers, Box<dyn Error>> {
     let mut found = Layers::new();
     for package in &workspace.packages {
         let Ok(place) = package.manifest_path.strip_prefix(&crates) else { continue };
-        let layer = place.components().next().ok_or("a crate lies in a layer")?;
+        let mut place = place.components().map(|it| it.as_str());
+        let layer = place.next().ok_or("a crate lies in a layer")?;
+        if place.next() != Some(package.name.as_str()) {
+            return Err(format!("crate `{}` must lie in a folder of its name", package.name).into());
+        }
         let uses = package.dependencies.iter();
         let uses = uses.filter(|it| it.path.is_some() && it.kind == DependencyKind::Normal);
         let uses = uses.map(|it| it.name.clone()).collect();
@@ -107,7 +117,7 @@ pub(crate) fn violations(layers: &Layers) -> String {
 
 /// `layers.toml` as it would have to be.
 pub(crate) fn written(found: &Layers) -> String {
-    let mut text = "# What each crate may use. `cargo test -p xtask` fails when a Cargo.toml or a folder says otherwise.\n".to_owned();
+    let mut text = HEADER.to_owned();
     for (layer, _) in MAY_USE {
         let Some(crates) = found.get(layer) else { continue };
         let mut line = |it: &str| writeln!(text, "{it}").unwrap_or_default();
@@ -165,6 +175,21 @@ mod tests {
     fn no_edge_goes_up_or_to_a_peer() -> Result<(), Box<dyn Error>> {
         let violations = violations(&listed()?);
         assert!(violations.is_empty(), "{violations}");
+        Ok(())
+    }
+
+    #[test]
+    fn architecture_md_has_every_crate() -> Result<(), Box<dyn Error>> {
+        let workspace = MetadataCommand::new().no_deps().exec()?;
+        let text = fs_err::read_to_string(workspace.workspace_root.join("ARCHITECTURE.md"))?;
+        for (layer, crates) in found()? {
+            for name in crates.keys() {
+                assert!(
+                    text.contains(&format!("`{name}`")),
+                    "ARCHITECTURE.md does not tell of {layer}/{name}"
+                );
+            }
+        }
         Ok(())
     }
 
