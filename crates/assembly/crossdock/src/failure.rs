@@ -34,11 +34,7 @@ pub(crate) enum Failure {
     Build(#[from] BuildError),
     /// Anything else: what was being done, a way out where one is known, the cause.
     #[error("{message}")]
-    Other {
-        message: String,
-        hint: Option<String>,
-        source: Option<Box<dyn Error + Send + Sync>>,
-    },
+    Other { message: String, hint: Option<String>, source: Option<Box<dyn Error + Send + Sync>> },
     /// A program in a container ended with this code.
     #[error("exit code {0}")]
     Exit(u8),
@@ -46,7 +42,10 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// What was being done, and why it could not be.
-    pub(crate) fn because(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn because(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         Self::Other { message: message.into(), hint: None, source: Some(source.into()) }
     }
 
@@ -68,20 +67,28 @@ impl Failure {
     /// Whether it only says that whoever read standard output went away.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         let Self::Other { source: Some(source), .. } = self else { return false };
-        source.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        source
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// The text for standard error.
     pub(crate) fn render(&self, color: bool) -> String {
         match self {
             Self::Usage(error) => plain(&error.message, error.hint.as_deref(), None, color),
-            Self::Settings(SettingsError::Malformed(diagnostic)) => diagnostics(std::slice::from_ref(diagnostic), color),
+            Self::Settings(SettingsError::Malformed(diagnostic)) => {
+                diagnostics(std::slice::from_ref(diagnostic), color)
+            }
             Self::Settings(error) => plain(&error.to_string(), None, error.source(), color),
             Self::Build(BuildError::Invalid(findings)) => diagnostics(findings, color),
             Self::Build(BuildError::Step(failure)) => step(failure, color),
             Self::Build(BuildError::Interrupted) => "interrupted\n".to_owned(),
-            Self::Build(BuildError::Failed { message, hint, source }) => plain(message, hint.as_deref(), source.as_deref().map(|source| source as _), color),
-            Self::Other { message, hint, source } => plain(message, hint.as_deref(), source.as_deref().map(|source| source as _), color),
+            Self::Build(BuildError::Failed { message, hint, source }) => {
+                plain(message, hint.as_deref(), source.as_deref().map(|source| source as _), color)
+            }
+            Self::Other { message, hint, source } => {
+                plain(message, hint.as_deref(), source.as_deref().map(|source| source as _), color)
+            }
             Self::Exit(_) => String::new(),
         }
     }
@@ -93,8 +100,15 @@ fn renderer(color: bool) -> Renderer {
 }
 
 /// A message, its causes and a way out.
-fn plain(message: &str, hint: Option<&str>, source: Option<&(dyn Error + 'static)>, color: bool) -> String {
-    let style = |code: &str, text: &str| if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() };
+fn plain(
+    message: &str,
+    hint: Option<&str>,
+    source: Option<&(dyn Error + 'static)>,
+    color: bool,
+) -> String {
+    let style = |code: &str, text: &str| {
+        if color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    };
     let indent = |text: &str| lines(text).replace('\n', "\n    ");
     let mut out = format!("{}: {}\n", style("1;91", "error"), style("1", &indent(message)));
     for cause in causes(source) {
@@ -163,7 +177,13 @@ fn place<'a>(group: Group<'a>, source: &'a SourceText, span: Span) -> Group<'a> 
     match excerpt(&source.text, span) {
         Some((first, text, within)) => {
             let kind = AnnotationKind::Primary.span(within);
-            group.element(Snippet::source(text).path(clean(&source.name)).line_start(first).fold(false).annotation(kind))
+            group.element(
+                Snippet::source(text)
+                    .path(clean(&source.name))
+                    .line_start(first)
+                    .fold(false)
+                    .annotation(kind),
+            )
         }
         None => group.element(Origin::path(clean(&source.name)).line(line).char_column(column)),
     }
@@ -190,7 +210,8 @@ fn excerpt(text: &str, span: Span) -> Option<(usize, &str, Range<usize>)> {
         from = line_start(text, from.saturating_sub(1));
     }
     // A span over many lines, such as a heredoc, is shown by its first lines.
-    let last_shown = text.get(start..end)?.match_indices('\n').nth(2 * AROUND).map_or(end, |(at, _)| start + at);
+    let last_shown =
+        text.get(start..end)?.match_indices('\n').nth(2 * AROUND).map_or(end, |(at, _)| start + at);
     let mut to = line_end(text, last_shown);
     for _ in 0..AROUND {
         to = line_end(text, (to + 1).min(text.len()));
@@ -213,15 +234,23 @@ fn line_end(text: &str, at: usize) -> usize {
 
 /// A failed step: its lines in the Dockerfile, the last lines of its output, and where the whole of it is.
 fn step(failure: &StepFailure, color: bool) -> String {
-    let message = failure.platform.as_ref().map_or_else(|| failure.message.clone(), |platform| format!("{}, for {platform}", failure.message));
+    let message = failure.platform.as_ref().map_or_else(
+        || failure.message.clone(),
+        |platform| format!("{}, for {platform}", failure.message),
+    );
     let mut group = match &failure.place {
         Some(place) => diagnostic(place, &message),
-        None => Group::with_title(Level::ERROR.primary_title(lines(&message))).element(Level::NOTE.message(format!("in step {}", lines(&failure.step)))),
+        None => Group::with_title(Level::ERROR.primary_title(lines(&message)))
+            .element(Level::NOTE.message(format!("in step {}", lines(&failure.step)))),
     };
     for cause in causes(failure.source.as_deref().map(|source| source as _)) {
         group = group.element(Level::NOTE.with_name("because").message(cause));
     }
-    if let Some(hint) = failure.hint.as_ref().or_else(|| failure.place.as_ref().and_then(|place| place.hint.as_ref())) {
+    if let Some(hint) = failure
+        .hint
+        .as_ref()
+        .or_else(|| failure.place.as_ref().and_then(|place| place.hint.as_ref()))
+    {
         group = group.element(Level::HELP.message(lines(hint)));
     }
     let mut out = String::new();

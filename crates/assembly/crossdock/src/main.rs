@@ -41,7 +41,9 @@ fn main() -> ExitCode {
 /// Help and version go to standard output; anything else is wrong usage.
 fn usage(error: &clap::Error) -> ExitCode {
     let unknown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => args::about_unknown_flag(flag),
+        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => {
+            args::about_unknown_flag(flag)
+        }
         _ => None,
     };
     // Where nobody reads, there is nothing to say.

@@ -27,13 +27,19 @@ impl<'a> Session<'a> {
     /// Reads the settings.
     pub(crate) fn new(global: &GlobalArgs, environment: &'a Environment) -> Result<Self, Failure> {
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Self { environment, settings: environment.settings(global, is_root)?, cancel: OnceCell::new() })
+        Ok(Self {
+            environment,
+            settings: environment.settings(global, is_root)?,
+            cancel: OnceCell::new(),
+        })
     }
 
     /// The local store, with what is read from it kept safe from a concurrent `prune`.
     pub(crate) fn store(&self) -> Result<(Store, Lease), Failure> {
         let dir = &self.settings.store;
-        let failed = |error| Failure::because(format!("cannot open the local store in {}", dir.display()), error);
+        let failed = |error| {
+            Failure::because(format!("cannot open the local store in {}", dir.display()), error)
+        };
         let store = Store::open(dir).map_err(failed)?;
         let lease = store.lease().map_err(failed)?;
         Ok((store, lease))
@@ -41,13 +47,14 @@ impl<'a> Session<'a> {
 
     /// Moves this process into the namespaces where all work on file trees is done. To be called before any thread is
     /// started.
-    pub(crate) fn enter(&self) -> Result<executor::Identity, Failure> {
-        executor::enter(&executor::EnterOptions::default()).map_err(|error| Failure::because("cannot enter a user namespace", error))
+    pub(crate) fn enter() -> Result<executor::Identity, Failure> {
+        executor::enter(&executor::EnterOptions::default())
+            .map_err(|error| Failure::because("cannot enter a user namespace", error))
     }
 
     /// The embedded builder. To be called before any thread is started.
     pub(crate) fn engine(&self) -> Result<Engine, Failure> {
-        let identity = self.enter()?;
+        let identity = Self::enter()?;
         let options = EngineOptions {
             store_dir: self.settings.store.clone(),
             identity: Some(identity),
@@ -67,18 +74,28 @@ impl<'a> Session<'a> {
         if let Some(cancel) = self.cancel.get() {
             return Ok(Arc::clone(cancel));
         }
-        let cancel = signals::cancel_flag().map_err(|error| Failure::because("cannot watch for signals", error))?;
+        let cancel = signals::cancel_flag()
+            .map_err(|error| Failure::because("cannot watch for signals", error))?;
         Ok(Arc::clone(self.cancel.get_or_init(|| cancel)))
     }
 
     /// Docker's logins, read when the first registry is asked.
     pub(crate) fn credentials(&self) -> Arc<dyn Credentials> {
-        Arc::new(DockerLogins { dir: self.environment.docker_config_dir(), config: OnceLock::new() })
+        Arc::new(DockerLogins {
+            dir: self.environment.docker_config_dir(),
+            config: OnceLock::new(),
+        })
     }
 
     /// The settings' directories, then those of `PATH` and the usual ones.
     fn emulator_dirs(&self) -> Vec<PathBuf> {
-        let path = self.environment.get("PATH").map(std::env::split_paths).into_iter().flatten().filter(|dir| dir.is_absolute());
+        let path = self
+            .environment
+            .get("PATH")
+            .map(std::env::split_paths)
+            .into_iter()
+            .flatten()
+            .filter(|dir| dir.is_absolute());
         let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
         let mut dirs: Vec<PathBuf> = Vec::new();
         for dir in self.settings.emulator_dirs.iter().cloned().chain(path).chain(usual) {
@@ -103,11 +120,18 @@ impl<'a> Session<'a> {
     }
 
     /// How progress is shown: argument, then `BUILDKIT_PROGRESS`, then settings, then what the terminal can do.
-    pub(crate) fn mode(&self, argument: Option<ProgressMode>, quiet: bool) -> Result<Mode, Failure> {
+    pub(crate) fn mode(
+        &self,
+        argument: Option<ProgressMode>,
+        quiet: bool,
+    ) -> Result<Mode, Failure> {
         use clap::ValueEnum;
         let variable = match self.environment.text("BUILDKIT_PROGRESS") {
             Some(text) => Some(ProgressMode::from_str(text, false).map_err(|_| {
-                Failure::hint(format!("BUILDKIT_PROGRESS is `{text}`"), "it is one of auto, tty, plain, rawjson and quiet")
+                Failure::hint(
+                    format!("BUILDKIT_PROGRESS is `{text}`"),
+                    "it is one of auto, tty, plain, rawjson and quiet",
+                )
             })?),
             None => None,
         };
@@ -119,7 +143,9 @@ impl<'a> Session<'a> {
             ProgressMode::Plain => Mode::Plain,
             ProgressMode::Rawjson => Mode::RawJson,
             ProgressMode::Tty => Mode::Tty { color: self.environment.wants_color() },
-            ProgressMode::Auto if is_terminal && self.environment.text("TERM") != Some("dumb") => Mode::Tty { color: self.environment.wants_color() },
+            ProgressMode::Auto if is_terminal && self.environment.text("TERM") != Some("dumb") => {
+                Mode::Tty { color: self.environment.wants_color() }
+            }
             ProgressMode::Auto => Mode::Plain,
         })
     }
@@ -147,7 +173,10 @@ impl Credentials for DockerLogins {
         let Some(dir) = &self.dir else { return Ok(None) };
         match self.config.get_or_init(|| load(dir)) {
             Some(config) => config.credential(registry),
-            None => Err(CredentialError::Malformed { registry: registry.to_owned(), reason: "the file cannot be read as JSON" }),
+            None => Err(CredentialError::Malformed {
+                registry: registry.to_owned(),
+                reason: "the file cannot be read as JSON",
+            }),
         }
     }
 }

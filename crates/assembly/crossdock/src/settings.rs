@@ -105,7 +105,10 @@ impl Environment {
 
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
-        self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
+        self.variables
+            .get(OsStr::new(name))
+            .map(OsString::as_os_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// The same as text.
@@ -120,14 +123,27 @@ impl Environment {
 
     /// `$DOCKER_CONFIG`, or `~/.docker`.
     pub(crate) fn docker_config_dir(&self) -> Option<PathBuf> {
-        self.get("DOCKER_CONFIG").map(PathBuf::from).or_else(|| self.directory("HOME").map(|home| home.join(".docker")))
+        self.get("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| self.directory("HOME").map(|home| home.join(".docker")))
     }
 
     /// Proxies, as other programs read them.
     pub(crate) fn proxies(&self) -> BTreeMap<String, String> {
-        const NAMES: [&str; 8] =
-            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"];
-        NAMES.iter().filter_map(|name| self.text(name).map(|value| ((*name).to_owned(), value.to_owned()))).collect()
+        const NAMES: [&str; 8] = [
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "NO_PROXY",
+            "no_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ];
+        NAMES
+            .iter()
+            .filter_map(|name| self.text(name).map(|value| ((*name).to_owned(), value.to_owned())))
+            .collect()
     }
 
     /// Whether colours are wanted on a terminal (no-color.org).
@@ -136,13 +152,32 @@ impl Environment {
     }
 
     /// The settings: arguments before environment before file before defaults.
-    pub(crate) fn settings(&self, global: &GlobalArgs, is_root: bool) -> Result<Settings, SettingsError> {
+    pub(crate) fn settings(
+        &self,
+        global: &GlobalArgs,
+        is_root: bool,
+    ) -> Result<Settings, SettingsError> {
         let home = self.directory("HOME");
         let file = self.file(global, home.as_deref())?;
-        let data_home = || self.directory("XDG_DATA_HOME").or_else(|| home.as_deref().map(|home| home.join(".local/share")));
-        let default_store = || if is_root { Some(PathBuf::from("/var/lib/crossdock")) } else { data_home().map(|data| data.join("crossdock")) };
-        let store = global.store.clone().or_else(|| self.get("CROSSDOCK_STORE").map(PathBuf::from)).or(file.store).or_else(default_store);
-        let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let data_home = || {
+            self.directory("XDG_DATA_HOME")
+                .or_else(|| home.as_deref().map(|home| home.join(".local/share")))
+        };
+        let default_store = || {
+            if is_root {
+                Some(PathBuf::from("/var/lib/crossdock"))
+            } else {
+                data_home().map(|data| data.join("crossdock"))
+            }
+        };
+        let store = global
+            .store
+            .clone()
+            .or_else(|| self.get("CROSSDOCK_STORE").map(PathBuf::from))
+            .or(file.store)
+            .or_else(default_store);
+        let processors =
+            || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Ok(Settings {
             store: store.ok_or(SettingsError::NoStore)?,
             progress: file.progress.map_or(ProgressMode::Auto, ProgressMode::from),
@@ -153,17 +188,26 @@ impl Environment {
         })
     }
 
-    fn file(&self, global: &GlobalArgs, home: Option<&Path>) -> Result<SettingsFile, SettingsError> {
-        let named = global.config.clone().or_else(|| self.get("CROSSDOCK_CONFIG").map(PathBuf::from));
+    fn file(
+        &self,
+        global: &GlobalArgs,
+        home: Option<&Path>,
+    ) -> Result<SettingsFile, SettingsError> {
+        let named =
+            global.config.clone().or_else(|| self.get("CROSSDOCK_CONFIG").map(PathBuf::from));
         let usual = || {
-            let config = self.directory("XDG_CONFIG_HOME").or_else(|| home.map(|home| home.join(".config")))?;
+            let config = self
+                .directory("XDG_CONFIG_HOME")
+                .or_else(|| home.map(|home| home.join(".config")))?;
             Some(config.join("crossdock/config.toml"))
         };
         let is_named = named.is_some();
         let Some(path) = named.or_else(usual) else { return Ok(SettingsFile::default()) };
         match fs_err::read_to_string(&path) {
             Ok(text) => parse(&path.display().to_string(), &text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(SettingsFile::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => {
+                Ok(SettingsFile::default())
+            }
             Err(error) => Err(SettingsError::Read(error)),
         }
     }
@@ -175,7 +219,9 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<SettingsFile, SettingsErro
     toml::from_str(text).map_err(|error| {
         let Range { start, end } = error.span().unwrap_or(0..0);
         let message = error.message().lines().next().unwrap_or("it is no TOML").to_owned();
-        SettingsError::Malformed(Box::new(Diagnostic::error(message, Span::new(start, end)).in_source(&source)))
+        SettingsError::Malformed(Box::new(
+            Diagnostic::error(message, Span::new(start, end)).in_source(&source),
+        ))
     })
 }
 
@@ -189,7 +235,9 @@ mod tests {
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
-        Environment { variables: variables.iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        Environment {
+            variables: variables.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }
     }
 
     #[test]
@@ -208,7 +256,10 @@ mod tests {
         "#;
         let file = parse("config.toml", text)?;
         assert_eq!(file.store.as_deref(), Some(Path::new("/data/crossdock")));
-        assert_eq!((file.progress, file.time, file.parallelism.map(Into::into)), (Some(Progress::Plain), Time::Clock, Some(3_usize)));
+        assert_eq!(
+            (file.progress, file.time, file.parallelism.map(Into::into)),
+            (Some(Progress::Plain), Time::Clock, Some(3_usize))
+        );
         assert_eq!(file.registries.host("docker.io").mirrors.len(), 1);
         assert!(file.registries.host("localhost:5000").insecure);
         Ok(())
@@ -223,21 +274,27 @@ mod tests {
             ("parallelism = 0\n", 1, "nonzero"),
             ("a = = b\n", 1, ""),
         ] {
-            let Err(SettingsError::Malformed(diagnostic)) = parse("c.toml", text) else { panic!("{text} was accepted") };
+            let Err(SettingsError::Malformed(diagnostic)) = parse("c.toml", text) else {
+                panic!("{text} was accepted")
+            };
             assert!(diagnostic.message.contains(part), "{}", diagnostic.message);
             assert!(diagnostic.to_string().starts_with(&format!("c.toml:{line}:")), "{diagnostic}");
         }
     }
 
     #[test]
-    fn the_store_is_where_the_first_of_argument_environment_and_default_says() -> Result<(), SettingsError> {
+    fn the_store_is_where_the_first_of_argument_environment_and_default_says()
+    -> Result<(), SettingsError> {
         let none = GlobalArgs::default();
         let argument = GlobalArgs { store: Some("/arg".into()), ..GlobalArgs::default() };
         let both = environment(&[("HOME", "/nowhere"), ("CROSSDOCK_STORE", "/env")]);
         assert_eq!(both.settings(&argument, false)?.store, Path::new("/arg"));
         assert_eq!(both.settings(&none, true)?.store, Path::new("/env"));
         let home = environment(&[("HOME", "/nowhere")]);
-        assert_eq!(home.settings(&none, false)?.store, Path::new("/nowhere/.local/share/crossdock"));
+        assert_eq!(
+            home.settings(&none, false)?.store,
+            Path::new("/nowhere/.local/share/crossdock")
+        );
         assert_eq!(home.settings(&none, true)?.store, Path::new("/var/lib/crossdock"));
         let data = environment(&[("HOME", "/nowhere"), ("XDG_DATA_HOME", "/data")]);
         assert_eq!(data.settings(&none, false)?.store, Path::new("/data/crossdock"));
@@ -247,7 +304,11 @@ mod tests {
 
     #[test]
     fn a_file_that_was_asked_for_must_be_there() {
-        let missing = GlobalArgs { config: Some("/nowhere/config.toml".into()), ..GlobalArgs::default() };
-        assert!(matches!(environment(&[("HOME", "/nowhere")]).settings(&missing, true), Err(SettingsError::Read(_))));
+        let missing =
+            GlobalArgs { config: Some("/nowhere/config.toml".into()), ..GlobalArgs::default() };
+        assert!(matches!(
+            environment(&[("HOME", "/nowhere")]).settings(&missing, true),
+            Err(SettingsError::Read(_))
+        ));
     }
 }

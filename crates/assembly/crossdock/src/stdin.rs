@@ -36,22 +36,33 @@ pub(crate) fn read(using: StdinUse, input: &mut dyn Read, dir: &Path) -> Result<
         }
         let mut file = temporary(dir)?;
         let copied = file.write_all(&head).and_then(|()| io::copy(input, &mut file));
-        copied.and_then(|_| file.flush()).map_err(|error| Failure::because("cannot keep the archive from standard input", error))?;
+        copied.and_then(|_| file.flush()).map_err(|error| {
+            Failure::because("cannot keep the archive from standard input", error)
+        })?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         return Ok(Spooled { stdin: Stdin::Archive(path), _file: Some(file) });
     }
     let mut bytes = head;
     input.take(LARGEST_DOCKERFILE + 1 - HEAD).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LARGEST_DOCKERFILE {
-        return Err(Failure::hint("standard input is too large for a Dockerfile", "a Dockerfile has at most 16 MiB; an archive must be a tar file"));
+        return Err(Failure::hint(
+            "standard input is too large for a Dockerfile",
+            "a Dockerfile has at most 16 MiB; an archive must be a tar file",
+        ));
     }
-    let text = String::from_utf8(bytes).map_err(|_| Failure::hint("standard input is neither a tar archive nor text", "a Dockerfile is UTF-8 text"))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::hint(
+            "standard input is neither a tar archive nor text",
+            "a Dockerfile is UTF-8 text",
+        )
+    })?;
     Ok(Spooled { stdin: Stdin::Text(text), _file: None })
 }
 
 /// Whether bytes begin a tar archive or one of the compressions it comes in.
 fn is_archive(head: &[u8]) -> bool {
-    const MAGIC: [&[u8]; 5] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x5d\0\0\x80\0"];
+    const MAGIC: [&[u8]; 5] =
+        [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x5d\0\0\x80\0"];
     let compressed = MAGIC.iter().any(|magic| head.starts_with(magic));
     compressed || head.get(257..262) == Some(b"ustar") || is_old_tar(head)
 }
@@ -60,18 +71,31 @@ fn is_archive(head: &[u8]) -> bool {
 fn is_old_tar(head: &[u8]) -> bool {
     let Ok(header) = <&[u8; 512]>::try_from(head) else { return false };
     let field = header.get(148..156).unwrap_or_default();
-    let digits: String = field.iter().map(|byte| char::from(*byte)).filter(char::is_ascii_digit).collect();
-    let sum: u32 = header.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+    let digits: String =
+        field.iter().map(|byte| char::from(*byte)).filter(char::is_ascii_digit).collect();
+    let sum: u32 = header
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
     header[0] != 0 && u32::from_str_radix(&digits, 8).is_ok_and(|expected| expected == sum)
 }
 
 /// A new file without a name.
 fn temporary(dir: &Path) -> Result<fs_err::File, Failure> {
     use fs_err::os::unix::fs::OpenOptionsExt;
-    let failed = |error: io::Error| Failure::because("cannot make a temporary file for standard input", error);
+    let failed = |error: io::Error| {
+        Failure::because("cannot make a temporary file for standard input", error)
+    };
     for attempt in 0..1000_u32 {
         let path = dir.join(format!(".crossdock-{}-{attempt}", std::process::id()));
-        match fs_err::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+        match fs_err::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+        {
             Ok(file) => {
                 fs_err::remove_file(&path).map_err(failed)?;
                 return Ok(file);

@@ -1,5 +1,7 @@
 //! The program as a user meets it: help, wrong usage, files that are not there. No build is run here.
 
+#![expect(clippy::unwrap_used, reason = "a test ends there")]
+
 use std::path::Path;
 
 use assert_cmd::Command;
@@ -8,7 +10,12 @@ use tempfile::TempDir;
 /// The program in an empty home, without the caller's environment.
 fn crossdock(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crossdock"));
-    command.env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").env("CROSSDOCK_STORE", home.join("store")).current_dir(home);
+    command
+        .env_clear()
+        .env("HOME", home)
+        .env("PATH", "/usr/bin:/bin")
+        .env("CROSSDOCK_STORE", home.join("store"))
+        .current_dir(home);
     command
 }
 
@@ -19,16 +26,30 @@ fn home() -> TempDir {
 /// What it wrote to standard error, and its exit code.
 fn failure(home: &Path, words: &[&str]) -> (String, i32) {
     let output = crossdock(home).args(words).output().unwrap();
-    assert!(output.stdout.is_empty(), "{words:?} wrote {}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.stdout.is_empty(),
+        "{words:?} wrote {}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     (String::from_utf8(output.stderr).unwrap(), output.status.code().unwrap())
 }
 
 #[test]
 fn help_and_version_go_to_standard_output() {
     let home = home();
-    for words in [["--help"].as_slice(), &["--version"], &["version"], &["build", "--help"], &["image", "ls", "--help"], &["buildx", "build", "--help"]] {
+    for words in [
+        ["--help"].as_slice(),
+        &["--version"],
+        &["version"],
+        &["build", "--help"],
+        &["image", "ls", "--help"],
+        &["buildx", "build", "--help"],
+    ] {
         let output = crossdock(home.path()).args(words).output().unwrap();
-        assert!(output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(), "{words:?}");
+        assert!(
+            output.status.success() && output.stderr.is_empty() && !output.stdout.is_empty(),
+            "{words:?}"
+        );
     }
     assert_eq!(fs_err::read_dir(home.path()).unwrap().count(), 0, "help leaves no files");
 }
@@ -99,10 +120,16 @@ fn what_is_not_there_ends_with_one_and_names_the_path() {
 #[test]
 fn a_wrong_setting_is_shown_with_its_line() {
     let home = home();
-    fs_err::write(home.path().join("config.toml"), "progress = \"plain\"\nparalelism = 3\n").unwrap();
+    fs_err::write(home.path().join("config.toml"), "progress = \"plain\"\nparalelism = 3\n")
+        .unwrap();
     let (text, code) = failure(home.path(), &["--config", "config.toml", "image", "ls"]);
     assert_eq!(code, 2);
-    assert!(text.contains("unknown field `paralelism`") && text.contains("config.toml:2:1") && text.contains("paralelism = 3"), "{text}");
+    assert!(
+        text.contains("unknown field `paralelism`")
+            && text.contains("config.toml:2:1")
+            && text.contains("paralelism = 3"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -111,7 +138,11 @@ fn standard_input_must_hold_something() {
     let output = crossdock(home.path()).args(["build", "-"]).write_stdin("").output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("standard input is empty"));
-    let output = crossdock(home.path()).args(["build", "-"]).write_stdin([0xff_u8, 0xfe, 0x00].as_slice()).output().unwrap();
+    let output = crossdock(home.path())
+        .args(["build", "-"])
+        .write_stdin([0xff_u8, 0xfe, 0x00].as_slice())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
 }
 
@@ -128,6 +159,7 @@ fn an_empty_store_has_no_images() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = home();
+    #[expect(clippy::disallowed_methods, reason = "assert_cmd cannot close a pipe early")]
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_crossdock"))
         .args(["completion", "bash"])
         .env("HOME", home.path())

@@ -55,11 +55,11 @@ pub(crate) struct InspectArgs {
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     /// Write the manifest or index byte for byte
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, conflicts_with = "raw_config")]
     pub(crate) raw: bool,
     /// Write the image configuration byte for byte; of an index with several platforms, name one
     #[arg(long)]
-    pub(crate) config: bool,
+    pub(crate) raw_config: bool,
 }
 
 #[derive(Debug, Args)]

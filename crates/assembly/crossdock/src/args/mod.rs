@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use build::BuildArgs;
 pub(crate) use image::{
-    ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs, ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
+    ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs,
+    ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
 };
 
 const STYLES: Styles = Styles::styled()
@@ -31,7 +32,7 @@ pub(crate) struct Cli {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GlobalArgs {
-    /// Settings file [default: $XDG_CONFIG_HOME/crossdock/config.toml]
+    /// Settings file [default: `$XDG_CONFIG_HOME/crossdock/config.toml`]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) config: Option<PathBuf>,
     /// Directory of the local store, in place of that of the settings
@@ -134,17 +135,25 @@ fn switch(text: &str) -> Result<bool, String> {
 /// What to say about flags of `docker buildx build` that crossdock does not have.
 pub(crate) fn about_unknown_flag(flag: &str) -> Option<&'static str> {
     Some(match flag {
-        "--cache-from" | "--cache-to" => "not supported yet: results are cached in the local store; leave the flag out",
-        "--builder" => "crossdock has no builders to choose from: it builds in this process; leave the flag out",
+        "--cache-from" | "--cache-to" => {
+            "not supported yet: results are cached in the local store; leave the flag out"
+        }
+        "--builder" => {
+            "crossdock has no builders to choose from: it builds in this process; leave the flag out"
+        }
         "--attest" => "attestations are not supported yet; leave the flag out",
         "--allow" => "crossdock has no entitlements to grant; leave the flag out",
         "--call" | "--check" | "--print" => "not supported yet: crossdock can only build",
-        "--cgroup-parent" | "--resource" | "--memory" | "-m" | "--memory-swap" | "--cpu-shares" | "-c" | "--cpu-period"
-        | "--cpu-quota" | "--cpuset-cpus" | "--cpuset-mems" => "limits by cgroup are not supported yet; use --ulimit, or systemd-run around crossdock",
+        "--cgroup-parent" | "--resource" | "--memory" | "-m" | "--memory-swap" | "--cpu-shares"
+        | "-c" | "--cpu-period" | "--cpu-quota" | "--cpuset-cpus" | "--cpuset-mems" => {
+            "limits by cgroup are not supported yet; use --ulimit, or systemd-run around crossdock"
+        }
         "--policy" => "policies are not supported yet",
         "--debug" | "-D" => "there is no debug mode; --progress=plain shows everything",
         "--compress" | "--rm" | "--force-rm" => "it has no meaning here; leave it out",
-        "--squash" => "not supported: merging layers defeats their reuse; use a last stage with one COPY",
+        "--squash" => {
+            "not supported: merging layers defeats their reuse; use a last stage with one COPY"
+        }
         "--isolation" => "not supported: RUN in Windows stages cannot run on Linux at all",
         "--security-opt" => "not supported: every step runs in the same sandbox",
         _ => return None,
@@ -159,6 +168,8 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        let mut command = Cli::command();
+        command.build();
+        command.debug_assert();
     }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use build_api::{BuildRequest, Builder, Context, DockerfileSource, NamedContext, OutputSpec, Outcome, SecretSource, TimeSource};
+use build_api::{
+    BuildRequest, Builder, Context, DockerfileSource, NamedContext, Outcome, OutputSpec,
+    SecretSource, TimeSource,
+};
 use report::Diagnostic;
 use serde_json::value::RawValue;
 
@@ -20,14 +23,24 @@ use crate::stdin;
 /// Builds, and says what came of it.
 pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failure> {
     let quiet = args.quiet == Some(true);
-    if quiet && args.progress.is_some_and(|mode| !matches!(mode, crate::args::ProgressMode::Auto | crate::args::ProgressMode::Quiet)) {
-        return Err(UsageError::new("--quiet and --progress exclude one another", "keep one of them").into());
+    if quiet
+        && args.progress.is_some_and(|mode| {
+            !matches!(mode, crate::args::ProgressMode::Auto | crate::args::ProgressMode::Quiet)
+        })
+    {
+        return Err(UsageError::new(
+            "--quiet and --progress exclude one another",
+            "keep one of them",
+        )
+        .into());
     }
     let mode = session.mode(args.progress, quiet)?;
     let using = stdin_use(args)?;
     if using != StdinUse::Nothing && io::stdin().is_terminal() {
         let hint = "send it a file, as in `crossdock build - < Dockerfile`";
-        return Err(UsageError::new("standard input is a terminal, but `-` reads from it", hint).into());
+        return Err(
+            UsageError::new("standard input is a terminal, but `-` reads from it", hint).into()
+        );
     }
     let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
     let time = match session.settings.time {
@@ -40,16 +53,20 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
         stdout_is_terminal: io::stdout().is_terminal(),
         time,
     };
-    let request = build_request(args, spooled.stdin.clone(), &surroundings)?;
+    let request = build_request(args, spooled.stdin, &surroundings)?;
     check_files(&request)?;
     if request.outputs.iter().any(|output| matches!(output, OutputSpec::Load(_)))
         && let Some(host) = session.foreign_docker_host()
     {
-        return Err(Failure::hint(format!("cannot load into the Docker Engine at {host}"), "only unix:// sockets are supported; set DOCKER_HOST to one, or unset it"));
+        return Err(Failure::hint(
+            format!("cannot load into the Docker Engine at {host}"),
+            "only unix:// sockets are supported; set DOCKER_HOST to one, or unset it",
+        ));
     }
 
     let engine = session.engine()?;
-    let title = request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
+    let title =
+        request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
     let shown = display(mode, &format!("building {title}"), request.platforms.len() > 1);
     let result = engine.build(&request, &shown);
     let leftover = shown.finish();
@@ -62,7 +79,14 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     };
     if mode != Mode::Quiet {
         let mut warnings = leftover.warnings;
-        warnings.extend(outcome.warnings.iter().filter(|warning| !warnings.contains(warning)).cloned().collect::<Vec<_>>());
+        warnings.extend(
+            outcome
+                .warnings
+                .iter()
+                .filter(|warning| !warnings.contains(warning))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
         tell_warnings(mode, &warnings, session.color());
     }
     if let Some(path) = &args.iidfile {
@@ -96,7 +120,12 @@ fn image_id(outcome: &Outcome) -> Option<String> {
 
 fn writes_to_stdout(request: &BuildRequest) -> bool {
     use build_api::Destination::Stdout;
-    request.outputs.iter().any(|output| matches!(output, OutputSpec::Tar { dest: Stdout, .. } | OutputSpec::Archive { dest: Stdout, .. }))
+    request.outputs.iter().any(|output| {
+        matches!(
+            output,
+            OutputSpec::Tar { dest: Stdout, .. } | OutputSpec::Archive { dest: Stdout, .. }
+        )
+    })
 }
 
 fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
@@ -108,7 +137,9 @@ fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
 /// The document of `--metadata-file`: what the builder says, with what Buildx always writes.
 fn metadata(request: &BuildRequest, outcome: &Outcome) -> String {
     let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
-    let raw = |text: &str| RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text));
+    let raw = |text: &str| {
+        RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text))
+    };
     let json = |value: &serde_json::Value| serde_json::value::to_raw_value(value);
     let mut add = |key: &str, value: Result<Box<RawValue>, serde_json::Error>| {
         if let Ok(value) = value {
@@ -137,14 +168,16 @@ fn metadata(request: &BuildRequest, outcome: &Outcome) -> String {
 
 /// Writes a file in one step, so that nobody reads half of it. What is no file (`/dev/stdout`) is written to.
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
+    let failed =
+        |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return fs_err::write(path, content).map_err(failed);
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = fs_err::write(&temporary, content).and_then(|()| fs_err::rename(&temporary, path));
+    let written =
+        fs_err::write(&temporary, content).and_then(|()| fs_err::rename(&temporary, path));
     written.map_err(|error| {
         // It may not even exist.
         drop(fs_err::remove_file(&temporary));
@@ -156,27 +189,42 @@ fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
 fn check_files(request: &BuildRequest) -> Result<(), Failure> {
     let directory = |what: &str, path: &Path| match fs_err::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::hint(format!("{what} `{}` is not a directory", path.display()), "name the directory that holds the files")),
-        Err(error) => Err(Failure::because(format!("cannot read {what} `{}`", path.display()), error)),
+        Ok(_) => Err(Failure::hint(
+            format!("{what} `{}` is not a directory", path.display()),
+            "name the directory that holds the files",
+        )),
+        Err(error) => {
+            Err(Failure::because(format!("cannot read {what} `{}`", path.display()), error))
+        }
     };
     if let Context::Directory(path) = &request.context {
         directory("the context", path)?;
     }
-    if let (DockerfileSource::Path(path), Context::Directory(_)) = (&request.dockerfile, &request.context) {
-        fs_err::metadata(path).map_err(|error| Failure::because(format!("cannot read the Dockerfile `{}`", path.display()), error))?;
+    if let (DockerfileSource::Path(path), Context::Directory(_)) =
+        (&request.dockerfile, &request.context)
+    {
+        fs_err::metadata(path).map_err(|error| {
+            Failure::because(format!("cannot read the Dockerfile `{}`", path.display()), error)
+        })?;
     }
     for (name, context) in &request.contexts {
         match context {
             NamedContext::Directory(path) => directory(&format!("build context {name}"), path)?,
             NamedContext::OciLayout { path, .. } => {
-                fs_err::metadata(path).map_err(|error| Failure::because(format!("cannot read build context {name}, `{}`", path.display()), error))?;
+                fs_err::metadata(path).map_err(|error| {
+                    Failure::because(
+                        format!("cannot read build context {name}, `{}`", path.display()),
+                        error,
+                    )
+                })?;
             }
             NamedContext::Image(_) => {}
         }
     }
     for (id, secret) in &request.secrets {
         if let SecretSource::File(path) = secret {
-            fs_err::File::open(path).map_err(|error| Failure::because(format!("cannot read secret {id}"), error))?;
+            fs_err::File::open(path)
+                .map_err(|error| Failure::because(format!("cannot read secret {id}"), error))?;
         }
     }
     Ok(())
@@ -236,7 +284,8 @@ mod tests {
 
     #[test]
     fn the_metadata_file_has_the_keys_of_buildx() -> Result<(), serde_json::Error> {
-        let request = BuildRequest { tags: vec!["app".parse().unwrap()], ..BuildRequest::default() };
+        let request =
+            BuildRequest { tags: vec!["app".parse().unwrap()], ..BuildRequest::default() };
         let value: serde_json::Value = serde_json::from_str(&metadata(&request, &outcome(1)))?;
         assert_eq!(value["buildx.build.ref"], "a/b/c");
         assert_eq!(value["containerimage.digest"], Digest::of(b"image").to_string());

@@ -5,7 +5,7 @@ use oci::{Descriptor, Document, ImageConfig, Index, Manifest, Platform, Referenc
 use serde_json::{Value, json};
 use store::Store;
 
-use super::{print, store_failure, table};
+use super::{lines, print, store_failure, table};
 use crate::args::{Format, InspectArgs, ListArgs};
 use crate::failure::Failure;
 use crate::progress::size;
@@ -51,9 +51,13 @@ pub(crate) fn lookup(store: &Store, name: &str) -> Result<(Reference, Descriptor
 }
 
 fn no_such_image(store: &Store, name: &Reference) -> Failure {
-    let names: Vec<String> = store.names().unwrap_or_default().into_iter().map(|entry| familiar(&entry.name)).collect();
+    let names: Vec<String> =
+        store.names().unwrap_or_default().into_iter().map(|entry| familiar(&entry.name)).collect();
     let hint = report::did_you_mean(&name.familiar(), names.iter().map(String::as_str))
-        .map_or_else(|| "`crossdock image ls` lists the names".to_owned(), |guess| format!("did you mean {guess}?"));
+        .map_or_else(
+            || "`crossdock image ls` lists the names".to_owned(),
+            |guess| format!("did you mean {guess}?"),
+        );
     Failure::hint(format!("there is no image `{}` in the local store", name.familiar()), hint)
 }
 
@@ -63,12 +67,17 @@ fn familiar(name: &str) -> String {
 }
 
 /// The images beneath a descriptor, without attestations; one whose documents are not here is listed all the same.
-pub(crate) fn images_of(store: &Store, descriptor: &Descriptor) -> Result<Vec<PlatformImage>, Failure> {
+pub(crate) fn images_of(
+    store: &Store,
+    descriptor: &Descriptor,
+) -> Result<Vec<PlatformImage>, Failure> {
     if !media_type::is_index(&descriptor.media_type) {
         return Ok(vec![image_of(store, descriptor)?]);
     }
     let index: Document<Index> = read(store, descriptor, "image index")?;
-    let is_image = |child: &&Descriptor| child.platform.as_ref().is_none_or(|platform| platform.os != "unknown");
+    let is_image = |child: &&Descriptor| {
+        child.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
+    };
     index.value.manifests.iter().filter(is_image).map(|child| image_of(store, child)).collect()
 }
 
@@ -101,10 +110,18 @@ fn documents(store: &Store, descriptor: &Descriptor) -> Result<Option<Documents>
     Ok(Some(Documents { manifest, config }))
 }
 
-fn read<T: serde::de::DeserializeOwned>(store: &Store, descriptor: &Descriptor, what: &'static str) -> Result<Document<T>, Failure> {
-    let failed = |error: BlobError| Failure::because(format!("cannot read {what} {}", descriptor.digest), error);
+fn read<T: serde::de::DeserializeOwned>(
+    store: &Store,
+    descriptor: &Descriptor,
+    what: &'static str,
+) -> Result<Document<T>, Failure> {
+    let failed = |error: BlobError| {
+        Failure::because(format!("cannot read {what} {}", descriptor.digest), error)
+    };
     let bytes = read_verified(store, descriptor, DOCUMENT_LIMIT).map_err(failed)?;
-    Document::parse(bytes, what).map_err(|error| Failure::because(format!("cannot read {what} {}", descriptor.digest), error))
+    Document::parse(bytes, what).map_err(|error| {
+        Failure::because(format!("cannot read {what} {}", descriptor.digest), error)
+    })
 }
 
 /// `crossdock image ls`.
@@ -112,7 +129,7 @@ pub(crate) fn list(args: &ListArgs, session: &Session<'_>) -> Result<(), Failure
     let (store, _lease) = session.store()?;
     let mut rows = vec![["NAME", "PLATFORM", "DIGEST", "SIZE"].map(str::to_owned)];
     let mut entries = Vec::new();
-    let mut digests = String::new();
+    let mut digests = Vec::new();
     for entry in store.names().map_err(store_failure("list names"))? {
         let images = images_of(&store, &entry.descriptor).unwrap_or_default();
         let platforms: Vec<String> = images.iter().map(PlatformImage::platform_text).collect();
@@ -121,10 +138,10 @@ pub(crate) fn list(args: &ListArgs, session: &Session<'_>) -> Result<(), Failure
         let shown = if args.digests { digest.to_string() } else { digest.short().to_owned() };
         rows.push([familiar(&entry.name), platforms.join(","), shown, size(total)]);
         entries.push(json!({ "name": entry.name, "digest": digest, "mediaType": entry.descriptor.media_type, "platforms": platforms, "size": total, "tagged": entry.tagged_ms / 1000 }));
-        digests.push_str(&format!("{digest}\n"));
+        digests.push(digest.to_string());
     }
     match args.format {
-        _ if args.quiet => print(&digests),
+        _ if args.quiet => print(&lines(digests)),
         Format::Table => print(&table(&rows)),
         Format::Json => print(&format!("{:#}\n", Value::Array(entries))),
     }
@@ -139,23 +156,38 @@ pub(crate) fn inspect(args: &InspectArgs, session: &Session<'_>) -> Result<(), F
     let raw_descriptor = match &wanted {
         Some(wanted) => {
             let have: Vec<String> = images.iter().map(PlatformImage::platform_text).collect();
-            images.retain(|image| image.platform.as_ref().is_some_and(|platform| platform.satisfies(wanted)));
+            images.retain(|image| {
+                image.platform.as_ref().is_some_and(|platform| platform.satisfies(wanted))
+            });
             let image = images.first().ok_or_else(|| {
-                Failure::hint(format!("{} has no image for {wanted}", name.familiar()), format!("it has {}", have.join(", ")))
+                Failure::hint(
+                    format!("{} has no image for {wanted}", name.familiar()),
+                    format!("it has {}", have.join(", ")),
+                )
             })?;
             image.manifest.clone()
         }
         None => descriptor.clone(),
     };
     if args.raw {
-        let bytes = read_verified(&store, &raw_descriptor, DOCUMENT_LIMIT).map_err(|error| Failure::because("cannot read the document", error))?;
+        let bytes = read_verified(&store, &raw_descriptor, DOCUMENT_LIMIT)
+            .map_err(|error| Failure::because("cannot read the document", error))?;
         return super::print_bytes(&bytes);
     }
-    if args.config {
+    if args.raw_config {
         return match images.as_slice() {
-            [PlatformImage { documents: Some(documents), .. }] => super::print_bytes(&documents.config.raw),
-            [_] => Err(Failure::hint("its configuration is not in the local store", format!("fetch it with `crossdock pull {}`", name.familiar()))),
-            _ => Err(UsageError::new("--config needs a --platform: the image has several", "`crossdock image inspect` lists them").into()),
+            [PlatformImage { documents: Some(documents), .. }] => {
+                super::print_bytes(&documents.config.raw)
+            }
+            [_] => Err(Failure::hint(
+                "its configuration is not in the local store",
+                format!("fetch it with `crossdock pull {}`", name.familiar()),
+            )),
+            _ => Err(UsageError::new(
+                "--raw-config needs a --platform: the image has several",
+                "`crossdock image inspect` lists them",
+            )
+            .into()),
         };
     }
     let images: Vec<Value> = images.iter().map(|image| described(&store, image)).collect();
@@ -201,7 +233,11 @@ pub(crate) fn tag(image: &str, names: &[String], session: &Session<'_>) -> Resul
     let (_, descriptor) = lookup(&store, image)?;
     let names = names.iter().map(|name| reference("name", name)).collect::<Result<Vec<_>, _>>()?;
     if let Some(name) = names.iter().find(|name| name.digest().is_some()) {
-        return Err(UsageError::new(format!("`{name}` has a digest"), "a name in the store has a tag only").into());
+        return Err(UsageError::new(
+            format!("`{name}` has a digest"),
+            "a name in the store has a tag only",
+        )
+        .into());
     }
     let tags: Vec<_> = names.iter().map(|name| (name.to_string(), descriptor.clone())).collect();
     store.tag_all(&tags).map_err(store_failure("give an image a name"))

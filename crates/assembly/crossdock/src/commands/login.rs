@@ -18,22 +18,29 @@ const LONGEST_PASSWORD: u64 = 64 << 10;
 pub(crate) fn login(args: &LoginArgs, session: &Session<'_>) -> Result<(), Failure> {
     let registry = registry_name(&args.registry)?;
     if args.password_stdin && args.username.is_none() {
-        return Err(UsageError::new("--password-stdin needs --username", "add `--username NAME`").into());
+        return Err(
+            UsageError::new("--password-stdin needs --username", "add `--username NAME`").into()
+        );
     }
     let user = match &args.username {
         Some(user) => user.clone(),
         None => ask("user name: ", true)?,
     };
-    let password = if args.password_stdin { piped_password()? } else { ask("password or token: ", false)? };
+    let password =
+        if args.password_stdin { piped_password()? } else { ask("password or token: ", false)? };
     if user.is_empty() || password.is_empty() {
         return Err(Failure::hint("user name or password is empty", "give both"));
     }
     let credential = Credential::Basic { user, password };
     check(&registry, &credential, session)?;
     let mut config = config(session)?;
-    let kept = config.store(&registry, &credential).map_err(|error| Failure::because(format!("cannot save the login for {registry}"), error))?;
+    let kept = config.store(&registry, &credential).map_err(|error| {
+        Failure::because(format!("cannot save the login for {registry}"), error)
+    })?;
     match kept {
-        Kept::Helper(helper) => print(&format!("logged in to {registry}; the login is kept by docker-credential-{helper}\n")),
+        Kept::Helper(helper) => print(&format!(
+            "logged in to {registry}; the login is kept by docker-credential-{helper}\n"
+        )),
         Kept::File => {
             print(&format!("logged in to {registry}\n"))?;
             let note = "note: the password is kept unencrypted in Docker's config.json; a credential helper keeps it better\n";
@@ -46,30 +53,46 @@ pub(crate) fn login(args: &LoginArgs, session: &Session<'_>) -> Result<(), Failu
 /// `crossdock logout`.
 pub(crate) fn logout(args: &LogoutArgs, session: &Session<'_>) -> Result<(), Failure> {
     let registry = registry_name(&args.registry)?;
-    let known = config(session)?.erase(&registry).map_err(|error| Failure::because(format!("cannot remove the login for {registry}"), error))?;
-    print(&if known { format!("logged out of {registry}\n") } else { format!("there was no login for {registry}\n") })
+    let known = config(session)?.erase(&registry).map_err(|error| {
+        Failure::because(format!("cannot remove the login for {registry}"), error)
+    })?;
+    print(&if known {
+        format!("logged out of {registry}\n")
+    } else {
+        format!("there was no login for {registry}\n")
+    })
 }
 
 /// The registry as references name it: without scheme and path.
 fn registry_name(text: &str) -> Result<String, Failure> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    let host =
+        text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
     let host = host.split('/').next().unwrap_or_default();
-    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host };
+    let host =
+        if matches!(host, "index.docker.io" | "registry-1.docker.io") { "docker.io" } else { host };
     let is_host = |host: &str| host.contains(['.', ':']) || host == "localhost";
     match format!("{host}/x").parse::<oci::Reference>() {
         Ok(reference) if is_host(host) => Ok(reference.registry().to_owned()),
-        _ => Err(UsageError::new(format!("`{text}` is not a registry"), "write its host, as in `registry.example` or `localhost:5000`").into()),
+        _ => Err(UsageError::new(
+            format!("`{text}` is not a registry"),
+            "write its host, as in `registry.example` or `localhost:5000`",
+        )
+        .into()),
     }
 }
 
 fn config(session: &Session<'_>) -> Result<DockerConfig, Failure> {
-    let dir = session.environment.docker_config_dir().ok_or_else(|| Failure::hint("there is no place for logins", "set HOME or DOCKER_CONFIG"))?;
-    DockerConfig::load(&docker_config_file(&dir)).map_err(|error| Failure::because("cannot read the saved logins", error))
+    let dir = session.environment.docker_config_dir().ok_or_else(|| {
+        Failure::hint("there is no place for logins", "set HOME or DOCKER_CONFIG")
+    })?;
+    DockerConfig::load(&docker_config_file(&dir))
+        .map_err(|error| Failure::because("cannot read the saved logins", error))
 }
 
 fn check(registry: &str, credential: &Credential, session: &Session<'_>) -> Result<(), Failure> {
     let proxies = session.environment.proxies();
-    let proxy = |upper: &str, lower: &str| proxies.get(upper).or_else(|| proxies.get(lower)).cloned();
+    let proxy =
+        |upper: &str, lower: &str| proxies.get(upper).or_else(|| proxies.get(lower)).cloned();
     let options = ClientOptions {
         hosts: session.settings.hosts.clone(),
         proxy: ProxyOptions {
@@ -80,8 +103,10 @@ fn check(registry: &str, credential: &Credential, session: &Session<'_>) -> Resu
         ..ClientOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::because("cannot start network access", error))?;
-    let checked = runtime.block_on(async { Client::new(options).check_login(registry, credential).await });
+    let runtime =
+        runtime.map_err(|error| Failure::because("cannot start network access", error))?;
+    let checked =
+        runtime.block_on(async { Client::new(options).check_login(registry, credential).await });
     checked.map_err(|error| Failure::because(format!("cannot log in to {registry}"), error))
 }
 
@@ -96,7 +121,11 @@ fn piped_password() -> Result<String, Failure> {
 /// One line from the terminal; a secret is not shown while it is typed.
 fn ask(prompt: &str, visible: bool) -> Result<String, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(UsageError::new("standard input is no terminal to ask on", "use --username NAME --password-stdin").into());
+        return Err(UsageError::new(
+            "standard input is no terminal to ask on",
+            "use --username NAME --password-stdin",
+        )
+        .into());
     }
     let failed = |error: io::Error| Failure::because("cannot ask on the terminal", error);
     io::stderr().write_all(prompt.as_bytes()).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod archive;
 mod build;
 mod image;
 mod login;
@@ -18,16 +19,30 @@ use crate::session::Session;
 use crate::settings::Environment;
 
 /// Does what the command line asks for.
-pub(crate) fn run(command: Command, global: &GlobalArgs, environment: &Environment) -> Result<(), Failure> {
+pub(crate) fn run(
+    command: Command,
+    global: &GlobalArgs,
+    environment: &Environment,
+) -> Result<(), Failure> {
     let session = || Session::new(global, environment);
     match command {
         Command::Version => version(),
         Command::Completion { shell } => completion(shell),
-        Command::Build(args) | Command::Buildx { command: BuildxCommand::Build(args) } => build::build(&args, &session()?),
-        Command::Images(args) | Command::Image { command: ImageCommand::Ls(args) } => image::list(&args, &session()?),
-        Command::Image { command: ImageCommand::Inspect(args) } => image::inspect(&args, &session()?),
-        Command::Image { command: ImageCommand::Rm { names } } => image::remove(&names, &session()?),
-        Command::Image { command: ImageCommand::Tag { image, names } } => image::tag(&image, &names, &session()?),
+        Command::Build(args) | Command::Buildx { command: BuildxCommand::Build(args) } => {
+            build::build(&args, &session()?)
+        }
+        Command::Images(args) | Command::Image { command: ImageCommand::Ls(args) } => {
+            image::list(&args, &session()?)
+        }
+        Command::Image { command: ImageCommand::Inspect(args) } => {
+            image::inspect(&args, &session()?)
+        }
+        Command::Image { command: ImageCommand::Rm { names } } => {
+            image::remove(&names, &session()?)
+        }
+        Command::Image { command: ImageCommand::Tag { image, names } } => {
+            image::tag(&image, &names, &session()?)
+        }
         Command::Du(args) => usage::usage(&args, &session()?),
         Command::Prune(args) => usage::prune(&args, &session()?),
         Command::Login(args) => login::login(&args, &session()?),
@@ -36,7 +51,8 @@ pub(crate) fn run(command: Command, global: &GlobalArgs, environment: &Environme
         Command::Push(args) => transfer::push(&args, &session()?),
         Command::Run(args) => run::run(&args, &session()?),
         Command::Platforms(args) => run::platforms_here(&args, &session()?),
-        _ => Ok(()),
+        Command::Image { command: ImageCommand::Save(args) } => archive::save(&args, &session()?),
+        Command::Image { command: ImageCommand::Load(args) } => archive::load(&args, &session()?),
     }
 }
 
@@ -47,7 +63,15 @@ fn print(text: &str) -> Result<(), Failure> {
 
 fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::because("cannot write to standard output", error))
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::because("cannot write to standard output", error))
+}
+
+/// One line each.
+fn lines(texts: impl IntoIterator<Item = String>) -> String {
+    texts.into_iter().fold(String::new(), |all, text| all + &text + "\n")
 }
 
 /// Columns as wide as their widest cell.
@@ -59,7 +83,8 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
         }
     }
     let line = |row: &[String; N]| {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()

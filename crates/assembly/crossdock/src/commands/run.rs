@@ -20,12 +20,20 @@ use crate::session::{Session, display};
 pub(crate) fn run(args: &RunArgs, session: &Session<'_>) -> Result<(), Failure> {
     let request = run_request(args, &session.environment.variables)?;
     for volume in &request.volumes {
-        fs_err::symlink_metadata(&volume.source).map_err(|error| Failure::because("cannot show a volume", error))?;
+        fs_err::symlink_metadata(&volume.source)
+            .map_err(|error| Failure::because("cannot show a volume", error))?;
     }
     let engine = session.engine()?;
-    let known = engine.store().lookup(&request.image.to_string()).map_err(super::store_failure("look up a name"))?;
+    let known = engine
+        .store()
+        .lookup(&request.image.to_string())
+        .map_err(super::store_failure("look up a name"))?;
     if known.is_none() || args.pull {
-        let shown = display(session.mode(None, false)?, &format!("pulling {}", request.image.familiar()), false);
+        let shown = display(
+            session.mode(None, false)?,
+            &format!("pulling {}", request.image.familiar()),
+            false,
+        );
         let platform = request.platform.clone().unwrap_or_else(oci::Platform::host);
         let pulled = engine.pull(&request.image, &[platform], &shown);
         drop(shown.finish());
@@ -54,22 +62,40 @@ impl Progress for Notes {
 }
 
 /// The arguments as a request.
-fn run_request(args: &RunArgs, variables: &std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>) -> Result<RunRequest, UsageError> {
-    let around = Surroundings { variables, is_socket: &|_: &Path| false, stdout_is_terminal: false, time: build_api::TimeSource::NewestInput };
+fn run_request(
+    args: &RunArgs,
+    variables: &std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+) -> Result<RunRequest, UsageError> {
+    let around = Surroundings {
+        variables,
+        is_socket: &|_: &Path| false,
+        stdout_is_terminal: false,
+        time: build_api::TimeSource::NewestInput,
+    };
     let mut env = Vec::new();
     for text in &args.env {
         match key_value("--env", text)? {
             (_, Some(_)) => env.push(text.clone()),
-            (name, None) => env.extend(around.variable(OsStr::new(name)).map(|value| format!("{name}={}", value.to_string_lossy()))),
+            (name, None) => env.extend(
+                around
+                    .variable(OsStr::new(name))
+                    .map(|value| format!("{name}={}", value.to_string_lossy())),
+            ),
         }
     }
     if args.workdir.as_deref().is_some_and(|dir| !dir.starts_with('/')) {
-        return Err(UsageError::new("--workdir is not absolute", "write a path that begins with `/`"));
+        return Err(UsageError::new(
+            "--workdir is not absolute",
+            "write a path that begins with `/`",
+        ));
     }
     Ok(RunRequest {
         image: reference("image", &args.image)?,
         platform: platforms("--platform", args.platform.as_deref())?.pop(),
-        entrypoint: args.entrypoint.as_ref().map(|program| if program.is_empty() { Vec::new() } else { vec![program.clone()] }),
+        entrypoint: args
+            .entrypoint
+            .as_ref()
+            .map(|program| if program.is_empty() { Vec::new() } else { vec![program.clone()] }),
         args: args.command.clone(),
         env,
         workdir: args.workdir.clone(),
@@ -82,7 +108,12 @@ fn run_request(args: &RunArgs, variables: &std::collections::BTreeMap<std::ffi::
 
 /// `SOURCE:TARGET[:ro|rw]`.
 fn volume(text: &str) -> Result<Volume, UsageError> {
-    let wrong = |why: &str| UsageError::new(format!("--volume `{text}` {why}"), "write `SOURCE:TARGET` or `SOURCE:TARGET:ro`; named volumes are not supported");
+    let wrong = |why: &str| {
+        UsageError::new(
+            format!("--volume `{text}` {why}"),
+            "write `SOURCE:TARGET` or `SOURCE:TARGET:ro`; named volumes are not supported",
+        )
+    };
     let (source, rest) = text.split_once(':').ok_or_else(|| wrong("has no target"))?;
     let (target, read_only) = match rest.split_once(':') {
         None | Some((_, "rw")) => (rest.strip_suffix(":rw").unwrap_or(rest), false),
@@ -102,7 +133,9 @@ fn volume(text: &str) -> Result<Volume, UsageError> {
 pub(crate) fn platforms_here(args: &PlatformsArgs, session: &Session<'_>) -> Result<(), Failure> {
     let statuses = session.engine()?.platforms();
     match args.format {
-        Format::Json => print(&format!("{:#}\n", statuses.iter().map(status_json).collect::<Value>())),
+        Format::Json => {
+            print(&format!("{:#}\n", statuses.iter().map(status_json).collect::<Value>()))
+        }
         Format::Table => {
             let mut rows = vec![["PLATFORM", "RUNS", "BY", ""].map(str::to_owned)];
             rows.extend(statuses.iter().map(status_row));
@@ -121,9 +154,16 @@ fn status_row(status: &PlatformStatus) -> [String; 4] {
                 Via::OwnHandler => String::new(),
                 Via::HostHandler => " (handler of this machine)".to_owned(),
             };
-            [platform, "emulated".to_owned(), by.trim_end().to_owned(), format!("{}{via}", emulator.path.display())]
+            [
+                platform,
+                "emulated".to_owned(),
+                by.trim_end().to_owned(),
+                format!("{}{via}", emulator.path.display()),
+            ]
         }
-        How::Missing { reason, hint } => [platform, "no".to_owned(), "-".to_owned(), format!("{reason}; {hint}")],
+        How::Missing { reason, hint } => {
+            [platform, "no".to_owned(), "-".to_owned(), format!("{reason}; {hint}")]
+        }
     }
 }
 
@@ -135,7 +175,9 @@ fn status_json(status: &PlatformStatus) -> Value {
             "platform": platform, "runs": "emulated", "emulator": emulator.name, "version": emulator.version, "path": emulator.path,
             "handler": match emulator.via { Via::OwnHandler => "own", Via::HostHandler => "host" },
         }),
-        How::Missing { reason, hint } => json!({ "platform": platform, "runs": "missing", "reason": reason, "hint": hint }),
+        How::Missing { reason, hint } => {
+            json!({ "platform": platform, "runs": "missing", "reason": reason, "hint": hint })
+        }
     }
 }
 
@@ -148,31 +190,55 @@ mod tests {
 
     fn request(line: &str) -> Result<RunRequest, UsageError> {
         let words = ["crossdock", "run"].into_iter().chain(line.split_whitespace());
-        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!("a run") };
+        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("a run")
+        };
         run_request(&args, &[("PASSED".into(), "on".into())].into())
     }
 
     #[test]
     fn what_comes_after_the_image_belongs_to_the_command() -> Result<(), UsageError> {
-        let request = request("--platform linux/arm64 -e A=1 -e PASSED -e MISSING -w /src -u 1000:1000 --rm -v /a:/b:ro busybox sh -c --platform -v")?;
+        let request = request(
+            "--platform linux/arm64 -e A=1 -e PASSED -e MISSING -w /src -u 1000:1000 --rm -v /a:/b:ro busybox sh -c --platform -v",
+        )?;
         assert_eq!(request.image.familiar(), "busybox:latest");
         assert_eq!(request.args, ["sh", "-c", "--platform", "-v"]);
         assert_eq!(request.env, ["A=1", "PASSED=on"]);
-        assert_eq!(request.volumes, [Volume { source: "/a".into(), target: "/b".into(), read_only: true }]);
-        assert_eq!((request.workdir.as_deref(), request.user.as_deref(), request.entrypoint), (Some("/src"), Some("1000:1000"), None));
+        assert_eq!(
+            request.volumes,
+            [Volume { source: "/a".into(), target: "/b".into(), read_only: true }]
+        );
+        assert_eq!(
+            (request.workdir.as_deref(), request.user.as_deref(), request.entrypoint),
+            (Some("/src"), Some("1000:1000"), None)
+        );
         Ok(())
     }
 
     #[test]
     fn an_empty_entrypoint_is_none_at_all() -> Result<(), UsageError> {
         assert_eq!(request("--entrypoint= busybox ls")?.entrypoint, Some(Vec::new()));
-        assert_eq!(request("--entrypoint /bin/sh busybox")?.entrypoint, Some(vec!["/bin/sh".to_owned()]));
+        assert_eq!(
+            request("--entrypoint /bin/sh busybox")?.entrypoint,
+            Some(vec!["/bin/sh".to_owned()])
+        );
         Ok(())
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for line in ["UPPER", "-w src a", "-v data:/data a", "-v /a a", "-v /a:b a", "-v /a:/b:z a", "-v /a:/ a", "--network bridge a", "-e =x a", "--platform x/y/z/w a"] {
+        for line in [
+            "UPPER",
+            "-w src a",
+            "-v data:/data a",
+            "-v /a a",
+            "-v /a:b a",
+            "-v /a:/b:z a",
+            "-v /a:/ a",
+            "--network bridge a",
+            "-e =x a",
+            "--platform x/y/z/w a",
+        ] {
             assert!(request(line).is_err(), "{line}");
         }
     }

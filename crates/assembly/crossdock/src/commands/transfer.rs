@@ -29,7 +29,12 @@ pub(crate) fn pull(args: &PullArgs, session: &Session<'_>) -> Result<(), Failure
 /// Copies an image from the local store to a registry.
 pub(crate) fn push(args: &PushArgs, session: &Session<'_>) -> Result<(), Failure> {
     let image = reference("image", &args.image)?;
-    let to = args.destination.as_deref().map(|text| reference("destination", text)).transpose()?.unwrap_or_else(|| image.clone());
+    let to = args
+        .destination
+        .as_deref()
+        .map(|text| reference("destination", text))
+        .transpose()?
+        .unwrap_or_else(|| image.clone());
     let mode = session.mode(args.progress.progress, args.progress.quiet)?;
     let engine = session.engine()?;
     let shown = display(mode, &format!("pushing {}", to.familiar()), false);
@@ -38,7 +43,14 @@ pub(crate) fn push(args: &PushArgs, session: &Session<'_>) -> Result<(), Failure
     tell(mode, "pushed", &to.familiar(), &result?, args.progress, session)
 }
 
-fn tell(mode: Mode, done: &str, name: &str, descriptor: &Descriptor, args: ProgressArgs, session: &Session<'_>) -> Result<(), Failure> {
+fn tell(
+    mode: Mode,
+    done: &str,
+    name: &str,
+    descriptor: &Descriptor,
+    args: ProgressArgs,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
     if args.quiet || mode == Mode::Quiet {
         return print(&format!("{}\n", descriptor.digest));
     }
@@ -46,6 +58,9 @@ fn tell(mode: Mode, done: &str, name: &str, descriptor: &Descriptor, args: Progr
         return Ok(());
     }
     let mark = if session.color() { "\u{1b}[32m✔\u{1b}[0m" } else { "✔" };
-    drop(io::stderr().write_all(format!("{mark} {done} {name}\n  {}\n", descriptor.digest).as_bytes()));
+    drop(
+        io::stderr()
+            .write_all(format!("{mark} {done} {name}\n  {}\n", descriptor.digest).as_bytes()),
+    );
     Ok(())
 }

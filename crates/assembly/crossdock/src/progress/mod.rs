@@ -6,10 +6,10 @@ mod plain;
 mod rawjson;
 mod state;
 mod summary;
-mod text;
-mod tty;
 #[cfg(test)]
 mod tests;
+mod text;
+mod tty;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -79,7 +79,12 @@ impl Display {
             Mode::RawJson => Renderer::RawJson(rawjson::RawJson::new(epoch)),
             Mode::Quiet => Renderer::Quiet,
         };
-        let shown = Mutex::new(Shown { renderer, warnings: Vec::new(), notes: Vec::new(), finished: false });
+        let shown = Mutex::new(Shown {
+            renderer,
+            warnings: Vec::new(),
+            notes: Vec::new(),
+            finished: false,
+        });
         let shared = Arc::new(Shared { shown, wake: Condvar::new(), began: Instant::now() });
         Self { shared, painter: None }
     }
@@ -89,7 +94,10 @@ impl Display {
         let mut display = Self::new(mode, title, epoch, several);
         if matches!(mode, Mode::Tty { .. }) {
             let shared = Arc::clone(&display.shared);
-            display.painter = thread::Builder::new().name("progress".to_owned()).spawn(move || paint(&shared)).ok();
+            display.painter = thread::Builder::new()
+                .name("progress".to_owned())
+                .spawn(move || paint(&shared))
+                .ok();
         }
         display
     }
@@ -138,7 +146,7 @@ impl Progress for Display {
         match &mut shown.renderer {
             Renderer::Tty(tty) => tty.apply(event, now),
             Renderer::Plain(plain) => show(&plain.apply(event, now)),
-            Renderer::RawJson(json) => show(&json.apply(event, now)),
+            Renderer::RawJson(json) => show(&json.apply(&event, now)),
             Renderer::Quiet => {}
         }
     }

@@ -48,18 +48,32 @@ impl Plain {
             }
             (Event::Transfer { label, current, total, done, .. }, Some(position)) => {
                 let key = (position, label.clone());
-                let due = self.transfers.get(&key).is_none_or(|last| now.saturating_sub(*last) >= TRANSFER_EVERY);
+                let due = self
+                    .transfers
+                    .get(&key)
+                    .is_none_or(|last| now.saturating_sub(*last) >= TRANSFER_EVERY);
                 if due && current > 0 || done {
                     self.header(&mut out, position);
-                    let total = total.filter(|total| !done || *total != current).map_or_else(String::new, |total| format!(" / {}", size(total)));
+                    let total = total
+                        .filter(|total| !done || *total != current)
+                        .map_or_else(String::new, |total| format!(" / {}", size(total)));
                     let end = if done { " done" } else { "" };
                     let number = self.number(position);
-                    line(&mut out, number, &format!("{} {}{total}{end}", clean(&label), size(current)));
+                    line(
+                        &mut out,
+                        number,
+                        &format!("{} {}{total}{end}", clean(&label), size(current)),
+                    );
                     self.transfers.insert(key, now);
                 }
             }
             (Event::Finished { .. }, Some(position)) => {
-                let rest: Vec<String> = self.logs.remove(&position).and_then(|mut lines| lines.finish()).into_iter().collect();
+                let rest: Vec<String> = self
+                    .logs
+                    .remove(&position)
+                    .and_then(|mut lines| lines.finish())
+                    .into_iter()
+                    .collect();
                 self.log(&mut out, position, &rest, now);
                 self.finished(&mut out, position, now);
             }
@@ -107,7 +121,8 @@ impl Plain {
             return;
         }
         self.header(out, position);
-        let took = self.state.vertices.get(position).map_or(Duration::ZERO, |vertex| vertex.took(now));
+        let took =
+            self.state.vertices.get(position).map_or(Duration::ZERO, |vertex| vertex.took(now));
         let number = self.number(position);
         for text in lines {
             line(out, number, &format!("{:.3} {text}", took.as_secs_f64()));
@@ -127,10 +142,15 @@ impl Plain {
         let Some(vertex) = self.state.vertices.get(position) else { return };
         let platform = vertex.platform.as_ref().filter(|_| self.several).map(ToString::to_string);
         let name = match (platform, vertex.name.strip_prefix('[')) {
-            (Some(platform), Some(rest)) if !rest.starts_with(&platform) => format!("[{platform} {rest}"),
+            (Some(platform), Some(rest)) if !rest.starts_with(&platform) => {
+                format!("[{platform} {rest}")
+            }
             _ => vertex.name.clone(),
         };
-        let emulator = vertex.emulator.as_ref().map_or_else(String::new, |emulator| format!(" (under {emulator})"));
+        let emulator = vertex
+            .emulator
+            .as_ref()
+            .map_or_else(String::new, |emulator| format!(" (under {emulator})"));
         line(out, number, &format!("{name}{emulator}"));
     }
 

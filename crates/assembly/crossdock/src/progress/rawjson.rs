@@ -22,15 +22,21 @@ impl RawJson {
     }
 
     /// The line that an event is worth.
-    pub(super) fn apply(&mut self, event: Event, now: Duration) -> String {
-        if let Event::Vertex { id, .. } = &event
+    pub(super) fn apply(&mut self, event: &Event, now: Duration) -> String {
+        if let Event::Vertex { id, .. } = event
             && self.state.position(id).is_none()
         {
             self.ids.push(id.to_string());
         }
-        let position = self.state.apply(&event, now);
-        let value = match (&event, position) {
-            (Event::Vertex { .. } | Event::Started { .. } | Event::Cached { .. } | Event::Finished { .. }, Some(position)) => {
+        let position = self.state.apply(event, now);
+        let value = match (event, position) {
+            (
+                Event::Vertex { .. }
+                | Event::Started { .. }
+                | Event::Cached { .. }
+                | Event::Finished { .. },
+                Some(position),
+            ) => {
                 json!({ "vertexes": [self.vertex(position)] })
             }
             (Event::Log { id, stream, data }, _) => {
@@ -47,7 +53,8 @@ impl RawJson {
                 json!({ "statuses": [status] })
             }
             (Event::Warning(warning), _) => {
-                let line = warning.source.as_ref().map(|source| source.line_column(warning.span.start).0);
+                let line =
+                    warning.source.as_ref().map(|source| source.line_column(warning.span.start).0);
                 json!({ "warnings": [{
                     "level": 1,
                     "short": base64(warning.message.as_bytes()),
@@ -64,7 +71,10 @@ impl RawJson {
     }
 
     fn vertex(&self, position: usize) -> Value {
-        let (Some(vertex), Some(id)) = (self.state.vertices.get(position), self.ids.get(position)) else { return Value::Null };
+        let (Some(vertex), Some(id)) = (self.state.vertices.get(position), self.ids.get(position))
+        else {
+            return Value::Null;
+        };
         let mut value = json!({ "digest": id, "name": vertex.name });
         let mut add = |key: &str, field: Value| {
             if let Some(fields) = value.as_object_mut() {
@@ -93,7 +103,8 @@ impl RawJson {
 
     fn time(&self, at: Duration) -> String {
         let nanoseconds = i128::try_from((self.epoch + at).as_nanos()).unwrap_or_default();
-        Timestamp::from_nanosecond(nanoseconds).map_or_else(|_| String::new(), |time| time.to_string())
+        Timestamp::from_nanosecond(nanoseconds)
+            .map_or_else(|_| String::new(), |time| time.to_string())
     }
 }
 

@@ -36,7 +36,8 @@ impl Transfer {
     /// Bytes each second since it began.
     pub(super) fn rate(&self, now: Duration) -> Option<u64> {
         let millis = u64::try_from(now.saturating_sub(self.began).as_millis()).ok()?;
-        (millis >= 200).then(|| self.current.saturating_sub(self.from).saturating_mul(1000) / millis)
+        (millis >= 200)
+            .then(|| self.current.saturating_sub(self.from).saturating_mul(1000) / millis)
     }
 }
 
@@ -128,7 +129,9 @@ impl State {
                     log: Lines::default(),
                     tail: VecDeque::new(),
                 };
-                if let Some(known) = self.positions.get(id).and_then(|position| self.vertices.get_mut(*position)) {
+                if let Some(known) =
+                    self.positions.get(id).and_then(|position| self.vertices.get_mut(*position))
+                {
                     known.emulator = vertex.emulator.or(known.emulator.take());
                 } else {
                     self.positions.insert(id.clone(), self.vertices.len());
@@ -151,11 +154,22 @@ impl State {
                 }
             }),
             Event::Transfer { id, label, current, total, done } => self.change(id, |vertex| {
-                let position = vertex.transfers.iter().position(|transfer| transfer.label == *label).unwrap_or_else(|| {
-                    let label = clean(label);
-                    vertex.transfers.push(Transfer { label, current: 0, total: None, done: false, began: now, from: *current });
-                    vertex.transfers.len() - 1
-                });
+                let position = vertex
+                    .transfers
+                    .iter()
+                    .position(|transfer| transfer.label == *label)
+                    .unwrap_or_else(|| {
+                        let label = clean(label);
+                        vertex.transfers.push(Transfer {
+                            label,
+                            current: 0,
+                            total: None,
+                            done: false,
+                            began: now,
+                            from: *current,
+                        });
+                        vertex.transfers.len() - 1
+                    });
                 if let Some(transfer) = vertex.transfers.get_mut(position) {
                     transfer.current = *current;
                     transfer.total = total.or(transfer.total);
@@ -167,7 +181,8 @@ impl State {
                     vertex.keep(line);
                 }
                 if vertex.status != Status::Cached || error.is_some() {
-                    vertex.status = error.as_ref().map_or(Status::Done, |error| Status::Failed(clean(error)));
+                    vertex.status =
+                        error.as_ref().map_or(Status::Done, |error| Status::Failed(clean(error)));
                 }
                 vertex.started.get_or_insert(*at);
                 vertex.ended = Some(*at);

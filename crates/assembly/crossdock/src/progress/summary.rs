@@ -13,10 +13,19 @@ pub(crate) fn summary(outcome: &Outcome, color: bool) -> String {
     let ran: usize = outcome.platforms.iter().map(|platform| platform.ran).sum();
     let cached: usize = outcome.platforms.iter().map(|platform| platform.cached).sum();
     let mut out = String::new();
-    let _ = writeln!(out, "{} built in {}: {}, {cached} cached", paint.green("✔"), seconds(outcome.took), count(ran, "step run", "steps run"));
+    let _ = writeln!(
+        out,
+        "{} built in {}: {}, {cached} cached",
+        paint.green("✔"),
+        seconds(outcome.took),
+        count(ran, "step run", "steps run")
+    );
     let mut table = vec![["PLATFORM", "DIGEST", "SIZE", "TIME", "STEPS"].map(str::to_owned)];
     for platform in &outcome.platforms {
-        let digest = platform.manifest.as_ref().map_or_else(|| "-".to_owned(), |manifest| manifest.digest.short().to_owned());
+        let digest = platform
+            .manifest
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |manifest| manifest.digest.short().to_owned());
         table.push([
             platform.platform.to_string(),
             digest,
@@ -43,7 +52,8 @@ fn count(number: usize, one: &str, several: &str) -> String {
 /// A table with a dim heading; every column as wide as its widest cell.
 fn columns_of(rows: &[[String; 5]], paint: Paint) -> String {
     let mut out = String::new();
-    let width = |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().map(|row| columns(&row[column])).max().unwrap_or_default();
     let widths = [width(0), width(1), width(2), width(3)];
     for (index, row) in rows.iter().enumerate() {
         let mut line = String::from("  ");

@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Columns and rows of the terminal at standard error; 80 and 24 where they are not known.
 pub(super) fn terminal_size() -> (usize, usize) {
     match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            (usize::from(size.ws_col), usize::from(size.ws_row))
+        }
         _ => (80, 24),
     }
 }
@@ -141,7 +143,11 @@ pub(crate) fn size(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let decimals = if value < 9.995 { 2 } else if value < 99.95 { 1 } else { 0 };
+    let decimals = match value {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
@@ -185,9 +191,15 @@ mod tests {
         assert_eq!(seconds(Duration::from_secs(75)), "75.0s");
         assert_eq!(seconds(Duration::from_secs(725)), "12m05s");
         assert_eq!(seconds(Duration::from_secs(7400)), "2h03m");
-        for (bytes, expected) in
-            [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_999, "1.00 MB"), (3_456_789, "3.46 MB"), (34_567_890, "34.6 MB"), (345_678_901, "346 MB")]
-        {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (999_999, "1.00 MB"),
+            (3_456_789, "3.46 MB"),
+            (34_567_890, "34.6 MB"),
+            (345_678_901, "346 MB"),
+        ] {
             assert_eq!(size(bytes), expected);
         }
     }

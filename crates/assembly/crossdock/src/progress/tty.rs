@@ -32,7 +32,13 @@ pub(super) struct Tty {
 
 impl Tty {
     pub(super) fn new(title: &str, color: bool) -> Self {
-        Self { state: State::default(), title: clean(title), paint: Paint { color }, above: Vec::new(), drawn: 0 }
+        Self {
+            state: State::default(),
+            title: clean(title),
+            paint: Paint { color },
+            above: Vec::new(),
+            drawn: 0,
+        }
     }
 
     /// Takes an event in.
@@ -40,17 +46,29 @@ impl Tty {
         let position = self.state.apply(&event, now);
         match event {
             Event::Finished { .. } => {
-                let line = position.and_then(|position| self.state.vertices.get(position)).and_then(|vertex| over(vertex, now, self.paint));
+                let line = position
+                    .and_then(|position| self.state.vertices.get(position))
+                    .and_then(|vertex| over(vertex, now, self.paint));
                 self.above.extend(line);
             }
             // Those with a place are shown with their lines at the end.
             Event::Warning(warning) if warning.source.is_some() => {}
             Event::Warning(warning) => {
                 let word = if warning.severity == Severity::Error { "error" } else { "warning" };
-                self.above.push(format!("{} {}", self.paint.yellow(word), clean(&warning.to_string())));
+                self.above.push(format!(
+                    "{} {}",
+                    self.paint.yellow(word),
+                    clean(&warning.to_string())
+                ));
             }
-            Event::Note(note) => self.above.push(format!("{} {}", self.paint.bold("note"), clean(&note))),
-            Event::Vertex { .. } | Event::Started { .. } | Event::Cached { .. } | Event::Log { .. } | Event::Transfer { .. } => {}
+            Event::Note(note) => {
+                self.above.push(format!("{} {}", self.paint.bold("note"), clean(&note)));
+            }
+            Event::Vertex { .. }
+            | Event::Started { .. }
+            | Event::Cached { .. }
+            | Event::Log { .. }
+            | Event::Transfer { .. } => {}
         }
     }
 
@@ -100,7 +118,10 @@ fn over(vertex: &Vertex, now: Duration, paint: Paint) -> Option<String> {
         Status::Failed(_) => paint.red("✘"),
         Status::Waiting | Status::Running | Status::Cached => return None,
     };
-    let platform = vertex.platform.as_ref().map_or_else(String::new, |platform| format!("{} ", paint.bold(&platform.to_string())));
+    let platform = vertex
+        .platform
+        .as_ref()
+        .map_or_else(String::new, |platform| format!("{} ", paint.bold(&platform.to_string())));
     Some(format!("{mark} {platform}{} {}", vertex.name, paint.dim(&seconds(vertex.took(now)))))
 }
 
@@ -121,18 +142,30 @@ impl<'a> Row<'a> {
 }
 
 /// The frame, as lines that fit into `width` columns, fewer than `height`.
-pub(super) fn lines(state: &State, title: &str, now: Duration, width: usize, height: usize, paint: Paint) -> Vec<String> {
+pub(super) fn lines(
+    state: &State,
+    title: &str,
+    now: Duration,
+    width: usize,
+    height: usize,
+    paint: Paint,
+) -> Vec<String> {
     let rows = rows(state);
     let over = state.vertices.iter().filter(|vertex| vertex.is_over()).count();
     let cached = state.vertices.iter().filter(|vertex| vertex.status == Status::Cached).count();
-    let spinner = SPINNER[usize::try_from(now.as_millis() / 100).unwrap_or_default() % SPINNER.len()];
-    let right = format!("{over}/{} steps, {cached} cached  {:>6}", state.vertices.len(), seconds(now));
+    let spinner =
+        SPINNER[usize::try_from(now.as_millis() / 100).unwrap_or_default() % SPINNER.len()];
+    let right =
+        format!("{over}/{} steps, {cached} cached  {:>6}", state.vertices.len(), seconds(now));
     let left = width.saturating_sub(columns(&right) + 3);
-    let mut out = vec![format!("{} {} {right}", paint.cyan(spinner), paint.bold(&pad(title, left)))];
+    let mut out =
+        vec![format!("{} {} {right}", paint.cyan(spinner), paint.bold(&pad(title, left)))];
 
     let label_width = rows.iter().map(|row| columns(&row.label)).max().unwrap_or_default().min(28);
     let running: usize = rows.iter().map(|row| row.running().count()).sum();
-    let fixed = 2 + rows.len() + running.saturating_sub(rows.iter().filter(|row| row.running().count() > 0).count());
+    let fixed = 2
+        + rows.len()
+        + running.saturating_sub(rows.iter().filter(|row| row.running().count() > 0).count());
     let room = height.saturating_sub(fixed) / running.max(1);
     for row in &rows {
         let mut first = true;
@@ -144,17 +177,32 @@ pub(super) fn lines(state: &State, title: &str, now: Duration, width: usize, hei
             () if row.running().next().is_some() => paint.cyan(spinner),
             () => " ".to_owned(),
         };
-        let head = format!("{} {:>7}", paint.bold(&pad(&row.label, label_width)), format!("{done}/{total}"));
+        let head = format!(
+            "{} {:>7}",
+            paint.bold(&pad(&row.label, label_width)),
+            format!("{done}/{total}")
+        );
         let indent = label_width + 11;
         for vertex in row.running() {
             let time = seconds(vertex.took(now));
-            let emulator = vertex.emulator.as_ref().map_or_else(String::new, |emulator| format!("  {emulator}"));
+            let emulator = vertex
+                .emulator
+                .as_ref()
+                .map_or_else(String::new, |emulator| format!("  {emulator}"));
             let space = width.saturating_sub(indent + columns(&time) + 2);
-            let emulator = if columns(&vertex.name) + columns(&emulator) <= space { emulator } else { String::new() };
+            let emulator = if columns(&vertex.name) + columns(&emulator) <= space {
+                emulator
+            } else {
+                String::new()
+            };
             let name = fit(&vertex.name, space.saturating_sub(columns(&emulator)));
             let fill = space.saturating_sub(columns(&name) + columns(&emulator)) + 1;
             let text = format!("{name}{}{:fill$}{time}", paint.dim(&emulator), "");
-            out.push(if first { format!("{mark} {head}  {text}") } else { format!("{:indent$} {text}", "") });
+            out.push(if first {
+                format!("{mark} {head}  {text}")
+            } else {
+                format!("{:indent$} {text}", "")
+            });
             first = false;
             details(&mut out, vertex, now, width, room, paint);
         }
@@ -170,7 +218,14 @@ pub(super) fn lines(state: &State, title: &str, now: Duration, width: usize, hei
 }
 
 /// Transfers and the end of the output below a running step, at most `room` lines.
-fn details(out: &mut Vec<String>, vertex: &Vertex, now: Duration, width: usize, room: usize, paint: Paint) {
+fn details(
+    out: &mut Vec<String>,
+    vertex: &Vertex,
+    now: Duration,
+    width: usize,
+    room: usize,
+    paint: Paint,
+) {
     let open: Vec<_> = vertex.transfers.iter().filter(|transfer| !transfer.done).collect();
     let mut lines = Vec::new();
     if open.len() > TRANSFERS {
@@ -179,17 +234,23 @@ fn details(out: &mut Vec<String>, vertex: &Vertex, now: Duration, width: usize, 
         let rate = open.iter().filter_map(|transfer| transfer.rate(now)).sum();
         lines.push(transfer_line(&format!("{} transfers", open.len()), current, total, Some(rate)));
     } else {
-        lines.extend(open.iter().map(|transfer| transfer_line(&transfer.label, transfer.current, transfer.total, transfer.rate(now))));
+        lines.extend(open.iter().map(|transfer| {
+            transfer_line(&transfer.label, transfer.current, transfer.total, transfer.rate(now))
+        }));
     }
     let tail = TAIL.min(room.saturating_sub(lines.len().min(room)));
     lines.truncate(room);
     lines.extend(vertex.tail(tail).map(str::to_owned));
-    out.extend(lines.iter().map(|line| format!("  {}", paint.dim(&format!("│ {}", fit(line, width.saturating_sub(4)))))));
+    out.extend(lines.iter().map(|line| {
+        format!("  {}", paint.dim(&format!("│ {}", fit(line, width.saturating_sub(4)))))
+    }));
 }
 
 fn transfer_line(label: &str, current: u64, total: Option<u64>, rate: Option<u64>) -> String {
     let total = total.map_or_else(String::new, |total| format!(" / {}", size(total)));
-    let rate = rate.filter(|rate| *rate > 0).map_or_else(String::new, |rate| format!("  {}/s", size(rate)));
+    let rate = rate
+        .filter(|rate| *rate > 0)
+        .map_or_else(String::new, |rate| format!("  {}/s", size(rate)));
     format!("{label}  {}{total}{rate}", size(current))
 }
 
@@ -215,7 +276,11 @@ pub(super) struct Paint {
 
 impl Paint {
     fn with(self, code: &str, text: &str) -> String {
-        if self.color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.color && !text.is_empty() {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(super) fn bold(self, text: &str) -> String {

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use build_api::{BuildRequest, Context, DockerfileSource, NoCache, TimeSource};
 
-use super::values::{add_host, annotations, build_args, build_context, labels, network, platforms, reference, remote_kind, secret, ssh, ulimit};
+use super::values::{
+    add_host, annotations, build_args, build_context, labels, network, platforms, reference,
+    remote_kind, secret, ssh, ulimit,
+};
 use super::{UsageError, bytes, output};
 use crate::args::BuildArgs;
 
@@ -57,7 +60,10 @@ pub(crate) fn stdin_use(args: &BuildArgs) -> Result<StdinUse, UsageError> {
     let file = args.file.as_deref() == Some(Path::new("-"));
     let context = args.context == Path::new("-");
     match (context, file) {
-        (true, true) => Err(UsageError::new("standard input cannot be both the context and the Dockerfile", "leave out `--file -`: with context `-` a Dockerfile on standard input is enough")),
+        (true, true) => Err(UsageError::new(
+            "standard input cannot be both the context and the Dockerfile",
+            "leave out `--file -`: with context `-` a Dockerfile on standard input is enough",
+        )),
         (true, false) => Ok(StdinUse::Context),
         (false, true) => Ok(StdinUse::Dockerfile),
         (false, false) => Ok(StdinUse::Nothing),
@@ -65,21 +71,42 @@ pub(crate) fn stdin_use(args: &BuildArgs) -> Result<StdinUse, UsageError> {
 }
 
 /// The whole request.
-pub(crate) fn build_request(args: &BuildArgs, stdin: Stdin, around: &Surroundings<'_>) -> Result<BuildRequest, UsageError> {
+pub(crate) fn build_request(
+    args: &BuildArgs,
+    stdin: Stdin,
+    around: &Surroundings<'_>,
+) -> Result<BuildRequest, UsageError> {
     for (flag, value) in [("--provenance", &args.provenance), ("--sbom", &args.sbom)] {
-        if value.as_deref().is_some_and(|value| !matches!(value, "false" | "0" | "f" | "F" | "False" | "FALSE")) {
-            return Err(UsageError::new(format!("{flag}: attestations are not supported yet"), format!("leave it out, or write `{flag}=false`")));
+        if value
+            .as_deref()
+            .is_some_and(|value| !matches!(value, "false" | "0" | "f" | "F" | "False" | "FALSE"))
+        {
+            return Err(UsageError::new(
+                format!("{flag}: attestations are not supported yet"),
+                format!("leave it out, or write `{flag}=false`"),
+            ));
         }
     }
     let (context, dockerfile) = sources(args, stdin)?;
     let tags = args.tag.iter().map(|tag| reference("--tag", tag)).collect::<Result<Vec<_>, _>>()?;
     if let Some(tag) = tags.iter().find(|tag| tag.digest().is_some()) {
-        return Err(UsageError::new(format!("--tag `{tag}` has a digest"), "the digest of a result is not known before; give a tag only"));
+        return Err(UsageError::new(
+            format!("--tag `{tag}` has a digest"),
+            "the digest of a result is not known before; give a tag only",
+        ));
     }
     let mut build_args = build_args(&args.build_arg, around)?;
     let time = time(&mut build_args, around)?;
-    let annotations = args.annotation.iter().map(|text| annotations(text)).collect::<Result<Vec<_>, _>>()?.concat();
-    let default_platform = around.variable(OsStr::new("DOCKER_DEFAULT_PLATFORM")).and_then(OsStr::to_str).filter(|text| !text.is_empty());
+    let annotations = args
+        .annotation
+        .iter()
+        .map(|text| annotations(text))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
+    let default_platform = around
+        .variable(OsStr::new("DOCKER_DEFAULT_PLATFORM"))
+        .and_then(OsStr::to_str)
+        .filter(|text| !text.is_empty());
     let platforms = if args.platform.is_empty() {
         platforms("DOCKER_DEFAULT_PLATFORM", default_platform)?
     } else {
@@ -90,7 +117,10 @@ pub(crate) fn build_request(args: &BuildArgs, stdin: Stdin, around: &Surrounding
         dockerfile,
         platforms,
         target: args.target.clone().filter(|target| !target.is_empty()),
-        contexts: unique("--build-context", args.build_context.iter().map(|text| build_context(text, around)))?,
+        contexts: unique(
+            "--build-context",
+            args.build_context.iter().map(|text| build_context(text, around)),
+        )?,
         labels: labels(&args.label)?,
         no_cache: no_cache(args)?,
         pull: args.pull == Some(true),
@@ -98,7 +128,12 @@ pub(crate) fn build_request(args: &BuildArgs, stdin: Stdin, around: &Surrounding
         ssh: unique("--ssh", args.ssh.iter().map(|text| ssh(text, around)))?,
         network: network(args.network.as_deref())?,
         add_hosts: args.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
-        shm_size: args.shm_size.as_deref().map(|text| bytes("--shm-size", text)).transpose()?.filter(|size| *size > 0),
+        shm_size: args
+            .shm_size
+            .as_deref()
+            .map(|text| bytes("--shm-size", text))
+            .transpose()?
+            .filter(|size| *size > 0),
         ulimits: args.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?,
         outputs: output::outputs(args, &tags, &annotations, around)?,
         time,
@@ -110,12 +145,18 @@ pub(crate) fn build_request(args: &BuildArgs, stdin: Stdin, around: &Surrounding
 }
 
 /// A map whose keys were given once each: the second would silently replace the first.
-fn unique<T>(flag: &str, pairs: impl Iterator<Item = Result<(String, T), UsageError>>) -> Result<BTreeMap<String, T>, UsageError> {
+fn unique<T>(
+    flag: &str,
+    pairs: impl Iterator<Item = Result<(String, T), UsageError>>,
+) -> Result<BTreeMap<String, T>, UsageError> {
     let mut map = BTreeMap::new();
     for pair in pairs {
         let (key, value) = pair?;
         if map.insert(key.clone(), value).is_some() {
-            return Err(UsageError::new(format!("{flag}: `{key}` is given twice"), "keep one of them"));
+            return Err(UsageError::new(
+                format!("{flag}: `{key}` is given twice"),
+                "keep one of them",
+            ));
         }
     }
     Ok(map)
@@ -124,35 +165,60 @@ fn unique<T>(flag: &str, pairs: impl Iterator<Item = Result<(String, T), UsageEr
 fn sources(args: &BuildArgs, stdin: Stdin) -> Result<(Context, DockerfileSource), UsageError> {
     for (what, path) in [("context", Some(&args.context)), ("Dockerfile", args.file.as_ref())] {
         if let Some(kind) = path.and_then(|path| path.to_str()).and_then(remote_kind) {
-            return Err(UsageError::new(format!("a {what} from {kind} is not supported yet"), "fetch it first, and name the local path"));
+            return Err(UsageError::new(
+                format!("a {what} from {kind} is not supported yet"),
+                "fetch it first, and name the local path",
+            ));
         }
     }
     if args.context.as_os_str().is_empty() {
-        return Err(UsageError::new("the context is empty", "name a directory, as in `crossdock build .`"));
+        return Err(UsageError::new(
+            "the context is empty",
+            "name a directory, as in `crossdock build .`",
+        ));
     }
     let file = match &args.file {
-        Some(path) if path.as_os_str().is_empty() => return Err(UsageError::new("--file is empty", "name a file")),
+        Some(path) if path.as_os_str().is_empty() => {
+            return Err(UsageError::new("--file is empty", "name a file"));
+        }
         Some(path) => DockerfileSource::Path(path.clone()),
         None => DockerfileSource::Default,
     };
     let text = |text| DockerfileSource::Text { name: "-".to_owned(), text };
     match (stdin_use(args)?, stdin) {
-        (StdinUse::Dockerfile, Stdin::Text(dockerfile)) => Ok((Context::Directory(args.context.clone()), text(dockerfile))),
+        (StdinUse::Dockerfile, Stdin::Text(dockerfile)) => {
+            Ok((Context::Directory(args.context.clone()), text(dockerfile)))
+        }
         (StdinUse::Context, Stdin::Text(_)) if args.file.is_some() => Err(UsageError::new(
             "there are two Dockerfiles: the one on standard input and that of --file",
             "leave out `--file`, or send a tar archive to standard input",
         )),
         (StdinUse::Context, Stdin::Text(dockerfile)) => Ok((Context::Empty, text(dockerfile))),
         (StdinUse::Context, Stdin::Archive(archive)) => Ok((Context::Archive(archive), file)),
-        (StdinUse::Dockerfile, Stdin::Archive(_)) => Err(UsageError::new("--file -: standard input is an archive, not a Dockerfile", "give the archive as context: `crossdock build -`")),
-        (StdinUse::Nothing | StdinUse::Context | StdinUse::Dockerfile, _) => Ok((Context::Directory(args.context.clone()), file)),
+        (StdinUse::Dockerfile, Stdin::Archive(_)) => Err(UsageError::new(
+            "--file -: standard input is an archive, not a Dockerfile",
+            "give the archive as context: `crossdock build -`",
+        )),
+        (StdinUse::Nothing | StdinUse::Context | StdinUse::Dockerfile, _) => {
+            Ok((Context::Directory(args.context.clone()), file))
+        }
     }
 }
 
 fn no_cache(args: &BuildArgs) -> Result<NoCache, UsageError> {
-    let stages: Vec<String> = args.no_cache_filter.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|stage| !stage.is_empty()).map(str::to_owned).collect();
+    let stages: Vec<String> = args
+        .no_cache_filter
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+        .filter(|stage| !stage.is_empty())
+        .map(str::to_owned)
+        .collect();
     match (args.no_cache, stages.is_empty()) {
-        (Some(true), false) => Err(UsageError::new("--no-cache and --no-cache-filter exclude one another", "keep one of them")),
+        (Some(true), false) => Err(UsageError::new(
+            "--no-cache and --no-cache-filter exclude one another",
+            "keep one of them",
+        )),
         (Some(true), true) => Ok(NoCache::Always),
         (_, false) => Ok(NoCache::Stages(stages)),
         (_, true) => Ok(NoCache::Never),
@@ -160,7 +226,10 @@ fn no_cache(args: &BuildArgs) -> Result<NoCache, UsageError> {
 }
 
 /// `SOURCE_DATE_EPOCH` as build argument or in the environment, which also makes it a build argument, as in buildx.
-fn time(build_args: &mut BTreeMap<String, String>, around: &Surroundings<'_>) -> Result<TimeSource, UsageError> {
+fn time(
+    build_args: &mut BTreeMap<String, String>,
+    around: &Surroundings<'_>,
+) -> Result<TimeSource, UsageError> {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let from_environment = around.variable(OsStr::new(NAME)).filter(|value| !value.is_empty());
     let text = match (build_args.get(NAME), from_environment) {
@@ -168,7 +237,9 @@ fn time(build_args: &mut BTreeMap<String, String>, around: &Surroundings<'_>) ->
         (None, Some(value)) => value.to_string_lossy().into_owned(),
         (None, None) => return Ok(around.time),
     };
-    let seconds = text.parse::<i64>().map_err(|_| UsageError::new(format!("{NAME} is `{text}`"), "it is a whole number of seconds since 1970"))?;
+    let seconds = text.parse::<i64>().map_err(|_| {
+        UsageError::new(format!("{NAME} is `{text}`"), "it is a whole number of seconds since 1970")
+    })?;
     build_args.insert(NAME.to_owned(), text);
     Ok(TimeSource::Epoch(seconds))
 }
@@ -186,13 +257,25 @@ pub(crate) mod tests {
 
     pub(crate) fn surroundings(variables: &[(&str, &str)]) -> Around {
         let home = [("HOME", "/home/test")];
-        Around(variables.iter().chain(&home).map(|(name, value)| (name.into(), value.into())).collect())
+        Around(
+            variables
+                .iter()
+                .chain(&home)
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 
     impl Around {
         pub(crate) fn borrow(&self) -> Surroundings<'_> {
-            let is_socket = &|path: &Path| path.extension().is_some_and(|extension| extension == "sock");
-            Surroundings { variables: &self.0, is_socket, stdout_is_terminal: false, time: TimeSource::NewestInput }
+            let is_socket =
+                &|path: &Path| path.extension().is_some_and(|extension| extension == "sock");
+            Surroundings {
+                variables: &self.0,
+                is_socket,
+                stdout_is_terminal: false,
+                time: TimeSource::NewestInput,
+            }
         }
     }
 
@@ -216,7 +299,10 @@ pub(crate) mod tests {
              --ulimit nofile=10 --build-context src=../src --annotation index:k=v --reproducible --push .",
         )?;
         assert_eq!(request.platforms.len(), 3);
-        assert_eq!(request.tags.iter().map(ToString::to_string).collect::<Vec<_>>(), ["docker.io/library/a:latest", "registry.example:5000/b:1"]);
+        assert_eq!(
+            request.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["docker.io/library/a:latest", "registry.example:5000/b:1"]
+        );
         assert_eq!(request.context, Context::Directory(".".into()));
         assert_eq!(request.dockerfile, DockerfileSource::Path("docker/Dockerfile".into()));
         assert_eq!(request.target.as_deref(), Some("out"));
@@ -224,21 +310,28 @@ pub(crate) mod tests {
         assert!(request.pull && request.reproducible);
         assert_eq!((request.network, request.shm_size), (Network::None, Some(64 << 20)));
         assert_eq!(request.contexts.get("src"), Some(&NamedContext::Directory("../src".into())));
-        assert_eq!(request.outputs, [OutputSpec::Image(ImageOutput { push: true, store: true, ..ImageOutput::default() })]);
+        assert_eq!(
+            request.outputs,
+            [OutputSpec::Image(ImageOutput { push: true, store: true, ..ImageOutput::default() })]
+        );
         assert_eq!(request.time, TimeSource::NewestInput);
         Ok(())
     }
 
     #[test]
     fn without_an_output_the_result_stays_in_the_store() -> Result<(), UsageError> {
-        assert_eq!(request(".")?.outputs, [OutputSpec::Image(ImageOutput { store: true, ..ImageOutput::default() })]);
+        assert_eq!(
+            request(".")?.outputs,
+            [OutputSpec::Image(ImageOutput { store: true, ..ImageOutput::default() })]
+        );
         assert_eq!(request("-o out .")?.outputs.len(), 1);
         Ok(())
     }
 
     #[test]
     fn push_uses_the_image_output_that_is_there() -> Result<(), UsageError> {
-        let outputs = request("-t a --push --load -o type=image,compression=zstd -o type=docker .")?.outputs;
+        let outputs =
+            request("-t a --push --load -o type=image,compression=zstd -o type=docker .")?.outputs;
         assert_eq!(outputs.len(), 2);
         assert!(matches!(&outputs[0], OutputSpec::Image(image) if image.push));
         assert!(matches!(&outputs[1], OutputSpec::Load(_)));
@@ -293,8 +386,15 @@ pub(crate) mod tests {
         let around = surroundings(&[("SOURCE_DATE_EPOCH", "1700000000")]);
         let from_environment = build_request(&args("."), Stdin::Unread, &around.borrow())?;
         assert_eq!(from_environment.time, TimeSource::Epoch(1_700_000_000));
-        assert_eq!(from_environment.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str), Some("1700000000"));
-        let from_argument = build_request(&args("--build-arg SOURCE_DATE_EPOCH=5 ."), Stdin::Unread, &around.borrow())?;
+        assert_eq!(
+            from_environment.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str),
+            Some("1700000000")
+        );
+        let from_argument = build_request(
+            &args("--build-arg SOURCE_DATE_EPOCH=5 ."),
+            Stdin::Unread,
+            &around.borrow(),
+        )?;
         assert_eq!(from_argument.time, TimeSource::Epoch(5));
         Ok(())
     }
@@ -309,9 +409,15 @@ pub(crate) mod tests {
         let only_text = build("-", text())?;
         assert_eq!((only_text.context, only_text.dockerfile), (Context::Empty, dockerfile.clone()));
         let with_context = build("-f - dir", text())?;
-        assert_eq!((with_context.context, with_context.dockerfile), (Context::Directory("dir".into()), dockerfile));
+        assert_eq!(
+            (with_context.context, with_context.dockerfile),
+            (Context::Directory("dir".into()), dockerfile)
+        );
         let archive = build("-f a/Dockerfile -", Stdin::Archive("/tmp/x".into()))?;
-        assert_eq!((archive.context, archive.dockerfile), (Context::Archive("/tmp/x".into()), DockerfileSource::Path("a/Dockerfile".into())));
+        assert_eq!(
+            (archive.context, archive.dockerfile),
+            (Context::Archive("/tmp/x".into()), DockerfileSource::Path("a/Dockerfile".into()))
+        );
         assert!(build("-f a/Dockerfile -", text()).is_err());
         assert!(build("-f - dir", Stdin::Archive("/tmp/x".into())).is_err());
         Ok(())
@@ -322,8 +428,16 @@ pub(crate) mod tests {
         let around = surroundings(&[("DOCKER_DEFAULT_PLATFORM", "linux/arm64")]);
         let platforms = build_request(&args("."), Stdin::Unread, &around.borrow())?.platforms;
         assert_eq!(platforms.iter().map(ToString::to_string).collect::<Vec<_>>(), ["linux/arm64"]);
-        assert_eq!(build_request(&args("--platform linux/s390x ."), Stdin::Unread, &around.borrow())?.platforms.len(), 1);
-        assert_eq!(build_request(&args("."), Stdin::Unread, &surroundings(&[]).borrow())?.platforms, []);
+        assert_eq!(
+            build_request(&args("--platform linux/s390x ."), Stdin::Unread, &around.borrow())?
+                .platforms
+                .len(),
+            1
+        );
+        assert_eq!(
+            build_request(&args("."), Stdin::Unread, &surroundings(&[]).borrow())?.platforms,
+            []
+        );
         Ok(())
     }
 }

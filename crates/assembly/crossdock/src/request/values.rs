@@ -5,20 +5,35 @@ use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use build_api::{Annotation, AnnotationLevel, NamedContext, Network, SecretSource, SshSource, Ulimit};
+use build_api::{
+    Annotation, AnnotationLevel, NamedContext, Network, SecretSource, SshSource, Ulimit,
+};
 use oci::{Platform, Reference};
 
 use super::text::{fields, pair};
 use super::{Surroundings, UsageError};
 
 /// `--platform`: lists, several times; `local` is that of the machine. Each platform once, in the order given.
-pub(crate) fn platforms<'a>(flag: &str, lists: impl IntoIterator<Item = &'a str>) -> Result<Vec<Platform>, UsageError> {
+pub(crate) fn platforms<'a>(
+    flag: &str,
+    lists: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Platform>, UsageError> {
     let mut platforms = Vec::new();
     for text in lists.into_iter().flat_map(|list| list.split(',')).map(str::trim) {
         let platform = match text {
-            "" => return Err(UsageError::new(format!("{flag} has an empty platform"), "write `os/architecture`, as in `linux/amd64,linux/arm64`")),
+            "" => {
+                return Err(UsageError::new(
+                    format!("{flag} has an empty platform"),
+                    "write `os/architecture`, as in `linux/amd64,linux/arm64`",
+                ));
+            }
             "local" => Platform::host(),
-            text => text.parse().map_err(|error| UsageError::new(format!("{flag}: {error}"), "`crossdock platforms` lists those that run here"))?,
+            text => text.parse().map_err(|error| {
+                UsageError::new(
+                    format!("{flag}: {error}"),
+                    "`crossdock platforms` lists those that run here",
+                )
+            })?,
         };
         if !platforms.contains(&platform) {
             platforms.push(platform);
@@ -29,25 +44,45 @@ pub(crate) fn platforms<'a>(flag: &str, lists: impl IntoIterator<Item = &'a str>
 
 /// An image name.
 pub(crate) fn reference(flag: &str, text: &str) -> Result<Reference, UsageError> {
-    text.parse().map_err(|error| UsageError::new(format!("{flag}: {error}"), "names look like `app`, `user/app:1.0` or `registry.example:5000/app`"))
+    text.parse().map_err(|error| {
+        UsageError::new(
+            format!("{flag}: {error}"),
+            "names look like `app`, `user/app:1.0` or `registry.example:5000/app`",
+        )
+    })
 }
 
 /// `KEY=VALUE`, with a key.
-pub(crate) fn key_value<'a>(flag: &str, text: &'a str) -> Result<(&'a str, Option<&'a str>), UsageError> {
+pub(crate) fn key_value<'a>(
+    flag: &str,
+    text: &'a str,
+) -> Result<(&'a str, Option<&'a str>), UsageError> {
     let (key, value) = text.split_once('=').map_or((text, None), |(key, value)| (key, Some(value)));
     if key.is_empty() {
-        return Err(UsageError::new(format!("{flag} `{text}` has no name"), format!("write `{flag} NAME=VALUE`")));
+        return Err(UsageError::new(
+            format!("{flag} `{text}` has no name"),
+            format!("write `{flag} NAME=VALUE`"),
+        ));
     }
     Ok((key, value))
 }
 
 /// `--label`; no value is an empty one.
 pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
-    texts.iter().map(|text| key_value("--label", text).map(|(key, value)| (key.to_owned(), value.unwrap_or_default().to_owned()))).collect()
+    texts
+        .iter()
+        .map(|text| {
+            key_value("--label", text)
+                .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().to_owned()))
+        })
+        .collect()
 }
 
 /// `--build-arg`; no value means that of the environment variable, if it is set.
-pub(crate) fn build_args(texts: &[String], around: &Surroundings<'_>) -> Result<BTreeMap<String, String>, UsageError> {
+pub(crate) fn build_args(
+    texts: &[String],
+    around: &Surroundings<'_>,
+) -> Result<BTreeMap<String, String>, UsageError> {
     let mut args = BTreeMap::new();
     for text in texts {
         let (key, value) = key_value("--build-arg", text)?;
@@ -68,7 +103,10 @@ pub(crate) fn network(text: Option<&str>) -> Result<Network, UsageError> {
         None | Some("" | "default") => Ok(Network::Default),
         Some("none") => Ok(Network::None),
         Some("host") => Ok(Network::Host),
-        Some(other) => Err(UsageError::new(format!("--network: there is no network `{other}`"), "the networks are default, none and host")),
+        Some(other) => Err(UsageError::new(
+            format!("--network: there is no network `{other}`"),
+            "the networks are default, none and host",
+        )),
     }
 }
 
@@ -76,11 +114,15 @@ pub(crate) fn network(text: Option<&str>) -> Result<Network, UsageError> {
 pub(crate) fn add_host(text: &str) -> Result<(String, String), UsageError> {
     let hint = "write `HOST:IP`, or `HOST:host-gateway` for this machine's address";
     let wrong = |why: &str| UsageError::new(format!("--add-host `{text}` {why}"), hint);
-    let (host, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(|| wrong("has no address"))?;
+    let (host, address) = text
+        .split_once('=')
+        .or_else(|| text.split_once(':'))
+        .ok_or_else(|| wrong("has no address"))?;
     if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(wrong("has no valid host name"));
     }
-    let address = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
+    let address =
+        address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
     if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
         return Err(wrong("has no valid address"));
     }
@@ -88,33 +130,64 @@ pub(crate) fn add_host(text: &str) -> Result<(String, String), UsageError> {
 }
 
 const LIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// `--ulimit NAME=SOFT[:HARD]`; -1 is unlimited.
 pub(crate) fn ulimit(text: &str) -> Result<Ulimit, UsageError> {
-    let (name, limits) = text
-        .split_once('=')
-        .ok_or_else(|| UsageError::new(format!("--ulimit `{text}` has no value"), "write `NAME=SOFT[:HARD]`, as in `nofile=1024:4096`"))?;
+    let (name, limits) = text.split_once('=').ok_or_else(|| {
+        UsageError::new(
+            format!("--ulimit `{text}` has no value"),
+            "write `NAME=SOFT[:HARD]`, as in `nofile=1024:4096`",
+        )
+    })?;
     if !LIMITS.contains(&name) {
-        let hint = report::did_you_mean(name, LIMITS).map_or_else(|| format!("limits are {}", LIMITS.join(", ")), |guess| format!("did you mean {guess}?"));
+        let hint = report::did_you_mean(name, LIMITS).map_or_else(
+            || format!("limits are {}", LIMITS.join(", ")),
+            |guess| format!("did you mean {guess}?"),
+        );
         return Err(UsageError::new(format!("--ulimit: there is no limit `{name}`"), hint));
     }
     let number = |text: &str| {
         text.parse::<i64>().ok().filter(|number| *number >= -1).ok_or_else(|| {
-            UsageError::new(format!("--ulimit {name}: `{text}` is not a limit"), "write a number, or -1 for unlimited")
+            UsageError::new(
+                format!("--ulimit {name}: `{text}` is not a limit"),
+                "write a number, or -1 for unlimited",
+            )
         })
     };
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
     let (soft, hard) = (number(soft)?, number(hard)?);
     if hard != -1 && (soft == -1 || soft > hard) {
-        return Err(UsageError::new(format!("--ulimit {name}: the soft limit {soft} is above the hard limit {hard}"), "write the lower number first"));
+        return Err(UsageError::new(
+            format!("--ulimit {name}: the soft limit {soft} is above the hard limit {hard}"),
+            "write the lower number first",
+        ));
     }
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
 /// The part before the `.` of an annotation key of an output, or before the `:` of `--annotation`.
-fn annotation_place(flag: &str, text: &str, name: &str, platform: Option<&str>) -> Result<(AnnotationLevel, Option<Platform>), UsageError> {
+fn annotation_place(
+    flag: &str,
+    text: &str,
+    name: &str,
+    platform: Option<&str>,
+) -> Result<(AnnotationLevel, Option<Platform>), UsageError> {
     let level = match name {
         "" | "manifest" => AnnotationLevel::Manifest,
         "manifest-descriptor" => AnnotationLevel::ManifestDescriptor,
@@ -127,9 +200,17 @@ fn annotation_place(flag: &str, text: &str, name: &str, platform: Option<&str>) 
             ));
         }
     };
-    let platform = platform.map(|platform| platforms(flag, [platform])).transpose()?.and_then(|list| list.into_iter().next());
-    if platform.is_some() && matches!(level, AnnotationLevel::Index | AnnotationLevel::IndexDescriptor) {
-        return Err(UsageError::new(format!("{flag} `{text}`: an index has no platform"), "leave out the part in brackets"));
+    let platform = platform
+        .map(|platform| platforms(flag, [platform]))
+        .transpose()?
+        .and_then(|list| list.into_iter().next());
+    if platform.is_some()
+        && matches!(level, AnnotationLevel::Index | AnnotationLevel::IndexDescriptor)
+    {
+        return Err(UsageError::new(
+            format!("{flag} `{text}`: an index has no platform"),
+            "leave out the part in brackets",
+        ));
     }
     Ok((level, platform))
 }
@@ -138,13 +219,21 @@ fn annotation_place(flag: &str, text: &str, name: &str, platform: Option<&str>) 
 pub(crate) fn annotations(text: &str) -> Result<Vec<Annotation>, UsageError> {
     let flag = "--annotation";
     let (key, value) = key_value(flag, text)?;
-    let value = value.ok_or_else(|| UsageError::new(format!("{flag} `{text}` has no value"), "write `KEY=VALUE` or `TYPE:KEY=VALUE`"))?;
+    let value = value.ok_or_else(|| {
+        UsageError::new(
+            format!("{flag} `{text}` has no value"),
+            "write `KEY=VALUE` or `TYPE:KEY=VALUE`",
+        )
+    })?;
     let (places, key) = match key.split_once(':') {
         Some((types, key)) => {
             let place = |part: &str| match part.split_once('[') {
                 Some((name, rest)) => {
                     let platform = rest.strip_suffix(']').ok_or_else(|| {
-                        UsageError::new(format!("{flag} `{text}`: a `]` is missing"), "write `manifest[linux/arm64]:KEY=VALUE`")
+                        UsageError::new(
+                            format!("{flag} `{text}`: a `]` is missing"),
+                            "write `manifest[linux/arm64]:KEY=VALUE`",
+                        )
                     })?;
                     annotation_place(flag, text, name, Some(platform))
                 }
@@ -155,16 +244,37 @@ pub(crate) fn annotations(text: &str) -> Result<Vec<Annotation>, UsageError> {
         None => (vec![(AnnotationLevel::Manifest, None)], key),
     };
     if key.is_empty() {
-        return Err(UsageError::new(format!("{flag} `{text}` has no key"), "write `TYPE:KEY=VALUE`"));
+        return Err(UsageError::new(
+            format!("{flag} `{text}` has no key"),
+            "write `TYPE:KEY=VALUE`",
+        ));
     }
-    let annotation = |(level, platform)| Annotation { level, platform, key: key.to_owned(), value: value.to_owned() };
+    let annotation = |(level, platform)| Annotation {
+        level,
+        platform,
+        key: key.to_owned(),
+        value: value.to_owned(),
+    };
     Ok(places.into_iter().map(annotation).collect())
 }
 
 /// `annotation[-TYPE][PLATFORM].KEY` of an output; `None` when `key` is something else.
-pub(crate) fn output_annotation(flag: &str, key: &str, value: &str) -> Result<Option<Annotation>, UsageError> {
-    let Some(rest) = key.strip_prefix("annotation").filter(|rest| rest.starts_with(['.', '-', '['])) else { return Ok(None) };
-    let wrong = || UsageError::new(format!("{flag}: `{key}` is no annotation"), "write `annotation.KEY=VALUE` or `annotation-TYPE[PLATFORM].KEY=VALUE`");
+pub(crate) fn output_annotation(
+    flag: &str,
+    key: &str,
+    value: &str,
+) -> Result<Option<Annotation>, UsageError> {
+    let Some(rest) =
+        key.strip_prefix("annotation").filter(|rest| rest.starts_with(['.', '-', '[']))
+    else {
+        return Ok(None);
+    };
+    let wrong = || {
+        UsageError::new(
+            format!("{flag}: `{key}` is no annotation"),
+            "write `annotation.KEY=VALUE` or `annotation-TYPE[PLATFORM].KEY=VALUE`",
+        )
+    };
     let (place, key_part) = match rest.split_once('[') {
         Some((name, after)) if !name.contains('.') => {
             let (platform, key) = after.split_once("].").ok_or_else(wrong)?;
@@ -175,7 +285,8 @@ pub(crate) fn output_annotation(flag: &str, key: &str, value: &str) -> Result<Op
             ((name, None), key)
         }
     };
-    let (level, platform) = annotation_place(flag, key, place.0.strip_prefix('-').unwrap_or(place.0), place.1)?;
+    let (level, platform) =
+        annotation_place(flag, key, place.0.strip_prefix('-').unwrap_or(place.0), place.1)?;
     if key_part.is_empty() {
         return Err(wrong());
     }
@@ -183,7 +294,10 @@ pub(crate) fn output_annotation(flag: &str, key: &str, value: &str) -> Result<Op
 }
 
 /// `--secret id=ID[,src=FILE|,env=NAME][,type=file|env]`. With neither it is the variable ID, else the file ID.
-pub(crate) fn secret(text: &str, around: &Surroundings<'_>) -> Result<(String, SecretSource), UsageError> {
+pub(crate) fn secret(
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Result<(String, SecretSource), UsageError> {
     let flag = "--secret";
     let hint = "write `--secret id=ID,src=FILE` or `--secret id=ID,env=NAME`";
     let (mut id, mut source, mut env, mut kind) = (None, None, None, None);
@@ -194,24 +308,40 @@ pub(crate) fn secret(text: &str, around: &Surroundings<'_>) -> Result<(String, S
             "src" | "source" => source = Some(value),
             "env" => env = Some(value),
             "type" if value == "file" || value == "env" => kind = Some(value),
-            "type" => return Err(UsageError::new(format!("{flag}: there is no type `{value}`"), "types are file and env")),
-            other => return Err(UsageError::new(format!("{flag}: there is no key `{other}`"), hint)),
+            "type" => {
+                return Err(UsageError::new(
+                    format!("{flag}: there is no type `{value}`"),
+                    "types are file and env",
+                ));
+            }
+            other => {
+                return Err(UsageError::new(format!("{flag}: there is no key `{other}`"), hint));
+            }
         }
     }
-    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| UsageError::new(format!("{flag} `{text}` has no id"), hint))?;
+    let id = id
+        .filter(|id| !id.is_empty())
+        .ok_or_else(|| UsageError::new(format!("{flag} `{text}` has no id"), hint))?;
     if kind.as_deref() == Some("env") && env.is_none() {
         env = source.take();
     }
     let by_id = env.is_none() && source.is_none();
-    if by_id && kind.as_deref() != Some("file") && around.variable(OsStr::new(&id)).is_some() || by_id && kind.as_deref() == Some("env") {
+    if by_id && kind.as_deref() != Some("file") && around.variable(OsStr::new(&id)).is_some()
+        || by_id && kind.as_deref() == Some("env")
+    {
         env = Some(id.clone());
     }
     let source = match (env, source) {
-        (Some(_), Some(_)) => return Err(UsageError::new(format!("{flag} `{text}` has both src and env"), hint)),
+        (Some(_), Some(_)) => {
+            return Err(UsageError::new(format!("{flag} `{text}` has both src and env"), hint));
+        }
         (Some(name), None) => {
             use std::os::unix::ffi::OsStrExt;
             let value = around.variable(OsStr::new(&name)).ok_or_else(|| {
-                UsageError::new(format!("{flag} {id}: the environment variable `{name}` is not set"), "set it, or name a file with `src=`")
+                UsageError::new(
+                    format!("{flag} {id}: the environment variable `{name}` is not set"),
+                    "set it, or name a file with `src=`",
+                )
             })?;
             SecretSource::Value(value.as_bytes().to_vec())
         }
@@ -221,12 +351,20 @@ pub(crate) fn secret(text: &str, around: &Surroundings<'_>) -> Result<(String, S
 }
 
 /// `--ssh ID[=SOCKET|KEY[,KEY…]]`; without paths it is the agent of the environment.
-pub(crate) fn ssh(text: &str, around: &Surroundings<'_>) -> Result<(String, SshSource), UsageError> {
+pub(crate) fn ssh(
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Result<(String, SshSource), UsageError> {
     let (id, paths) = text.split_once('=').map_or((text, None), |(id, paths)| (id, Some(paths)));
     if id.is_empty() {
         return Err(UsageError::new(format!("--ssh `{text}` has no id"), "write `--ssh default`"));
     }
-    let paths: Vec<PathBuf> = paths.into_iter().flat_map(|paths| paths.split(',')).filter(|path| !path.is_empty()).map(|path| around.path(path)).collect();
+    let paths: Vec<PathBuf> = paths
+        .into_iter()
+        .flat_map(|paths| paths.split(','))
+        .filter(|path| !path.is_empty())
+        .map(|path| around.path(path))
+        .collect();
     let source = match paths.as_slice() {
         [] => {
             let socket = around.variable(OsStr::new("SSH_AUTH_SOCK")).filter(|socket| !socket.is_empty()).ok_or_else(|| {
@@ -236,7 +374,10 @@ pub(crate) fn ssh(text: &str, around: &Surroundings<'_>) -> Result<(String, SshS
         }
         [path] if (around.is_socket)(path) => SshSource::Agent(path.clone()),
         paths if paths.iter().any(|path| (around.is_socket)(path)) => {
-            return Err(UsageError::new(format!("--ssh {id} has an agent's socket among several paths"), "name one socket, or only key files"));
+            return Err(UsageError::new(
+                format!("--ssh {id} has an agent's socket among several paths"),
+                "name one socket, or only key files",
+            ));
         }
         _ => SshSource::Keys(paths),
     };
@@ -244,26 +385,42 @@ pub(crate) fn ssh(text: &str, around: &Surroundings<'_>) -> Result<(String, SshS
 }
 
 /// `--build-context NAME=VALUE`.
-pub(crate) fn build_context(text: &str, around: &Surroundings<'_>) -> Result<(String, NamedContext), UsageError> {
+pub(crate) fn build_context(
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Result<(String, NamedContext), UsageError> {
     let flag = "--build-context";
     let (name, value) = key_value(flag, text)?;
     let value = value.filter(|value| !value.is_empty()).ok_or_else(|| {
-        UsageError::new(format!("{flag} `{text}` has no value"), "write `NAME=DIRECTORY`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIRECTORY`")
+        UsageError::new(
+            format!("{flag} `{text}` has no value"),
+            "write `NAME=DIRECTORY`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIRECTORY`",
+        )
     })?;
     let name = reference(flag, name)?.familiar();
     let name = name.strip_suffix(":latest").unwrap_or(&name).to_owned();
     let context = if let Some(image) = value.strip_prefix("docker-image://") {
         NamedContext::Image(reference(flag, image)?)
     } else if let Some(layout) = value.strip_prefix("oci-layout://") {
-        let (layout, digest) = layout.split_once('@').map_or((layout, None), |(layout, digest)| (layout, Some(digest)));
-        let digest = digest.map(str::parse).transpose().map_err(|error| UsageError::new(format!("{flag} {name}: {error}"), "copy the digest from the layout's index.json"))?;
+        let (layout, digest) = layout
+            .split_once('@')
+            .map_or((layout, None), |(layout, digest)| (layout, Some(digest)));
+        let digest = digest.map(str::parse).transpose().map_err(|error| {
+            UsageError::new(
+                format!("{flag} {name}: {error}"),
+                "copy the digest from the layout's index.json",
+            )
+        })?;
         let (path, tag) = match layout.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (path, Some(tag.to_owned())),
             _ => (layout, None),
         };
         NamedContext::OciLayout { path: around.path(path), tag, digest }
     } else if let Some(kind) = remote_kind(value) {
-        return Err(UsageError::new(format!("{flag} {name}: {kind} contexts are not supported yet"), "fetch it first, and name the directory"));
+        return Err(UsageError::new(
+            format!("{flag} {name}: {kind} contexts are not supported yet"),
+            "fetch it first, and name the directory",
+        ));
     } else {
         NamedContext::Directory(around.path(value))
     };
@@ -275,9 +432,20 @@ pub(crate) fn remote_kind(text: &str) -> Option<&str> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
         Some("git" | "ssh") => Some("git"),
-        Some("http" | "https") if text.split(['#', '?']).next().is_some_and(|url| url.ends_with(".git")) => Some("git"),
+        Some("http" | "https")
+            if text.split(['#', '?']).next().and_then(|url| url.strip_suffix(".git")).is_some() =>
+        {
+            Some("git")
+        }
         Some("http" | "https") => Some("http"),
-        Some(other) if !other.is_empty() && other.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) => Some(other),
+        Some(other)
+            if !other.is_empty()
+                && other
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) =>
+        {
+            Some(other)
+        }
         _ if text.starts_with("git@") || text.starts_with("github.com/") => Some("git"),
         _ => None,
     }
@@ -288,7 +456,10 @@ impl Surroundings<'_> {
     fn text_variable(&self, flag: &str, name: &str) -> Result<Option<String>, UsageError> {
         let value = self.variable(OsStr::new(name)).map(OsString::from);
         value.map(OsString::into_string).transpose().map_err(|_| {
-            UsageError::new(format!("{flag} {name}: the environment variable is not UTF-8"), "give the value on the command line")
+            UsageError::new(
+                format!("{flag} {name}: the environment variable is not UTF-8"),
+                "give the value on the command line",
+            )
         })
     }
 
