@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::assigning_clones,
-    clippy::exit,
     clippy::print_stdout,
     clippy::unused_self,
     clippy::unwrap_used,
@@ -421,7 +420,7 @@ fn parallel(suite: &Suite) -> TestResult {
                     );
                     (
                         index,
-                        exit.map(|exit| exit.success()).unwrap_or(false),
+                        exit.is_ok_and(|exit| exit.success()),
                         String::from_utf8_lossy(&text).into_owned(),
                     )
                 })

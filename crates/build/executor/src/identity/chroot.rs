@@ -17,8 +17,9 @@ const DEEPEST: usize = 4096;
 /// Gives this process a mount namespace whose root is what its root is now. What it sees stays the same.
 pub(super) fn leave() -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = open("/", flags, Mode::empty())?;
     system::unshare(UnshareFlags::NEWNS)?;
+    // Only mounts of the new namespace can be copied.
+    let root = open("/", flags, Mode::empty())?;
     climb_out(&root)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE

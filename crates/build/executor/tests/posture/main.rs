@@ -4,7 +4,6 @@
 //! posture and needs a reason.
 
 #![expect(
-    clippy::exit,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "all of it is a test, but outside `#[test]`"
@@ -57,7 +56,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     if !differences.is_empty() {
         println!("test posture as {:?} ... FAILED", identity.kind);
-        differences.iter().for_each(|difference| println!("  {difference}"));
+        for difference in differences {
+            println!("  {difference}");
+        }
         std::process::exit(1);
     }
     println!("test posture as {:?}: {rows} rows ... ok", identity.kind);
@@ -82,7 +83,8 @@ fn posture(owner: u32) -> Result<String, Box<dyn Error>> {
         target: target.to_owned(),
         kind: MountKind::Bind { source, subpath: None, read_only: true },
     };
-    let mut mounts = vec![bind(std::env::current_exe()?, "/probe")];
+    let mut mounts =
+        vec![bind(fs_err::canonicalize(std::env::args().next().ok_or("a name")?)?, "/probe")];
     for directory in ["/usr", "/lib", "/lib64"] {
         if PathBuf::from(directory).exists() {
             mounts.push(bind(directory.into(), directory));

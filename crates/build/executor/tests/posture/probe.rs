@@ -106,9 +106,9 @@ fn open_for(path: &std::ffi::CStr, flags: i32) -> i64 {
 
 /// A system call with up to five plain arguments.
 fn call(number: libc::c_long, arguments: [i64; 5]) -> i64 {
-    let [a, b, c, d, e] = arguments;
+    let [first, second, third, fourth, fifth] = arguments;
     // SAFETY: calls are tried with null pointers and small numbers, which the kernel checks.
-    unsafe { libc::syscall(number, a, b, c, d, e) }
+    unsafe { libc::syscall(number, first, second, third, fourth, fifth) }
 }
 
 fn calls() {
