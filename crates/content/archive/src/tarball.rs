@@ -137,7 +137,8 @@ pub fn spool(reader: impl Read + Send, path: &Path, limit: u64) -> Result<(), Ar
         match plain.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => {
-                file.write_all(&buffer[..count]).map_err(|source| ArchiveError::Write { source })?
+                file.write_all(&buffer[..count])
+                    .map_err(|source| ArchiveError::Write { source })?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(ArchiveError::Read { path: path.to_owned(), source }),

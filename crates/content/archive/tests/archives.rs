@@ -109,7 +109,7 @@ fn what_docker_loads_is_also_a_layout() {
     let path = directory.path().join("a.tar");
     let names = ["docker.io/library/a:1".to_owned()];
     save(&path, |out| {
-        write_docker_tar(out, &[Image { root: &root, names: &names }], &blobs).unwrap()
+        write_docker_tar(out, &[Image { root: &root, names: &names }], &blobs).unwrap();
     });
 
     let docker = DockerArchive::open(&path).unwrap();
@@ -155,21 +155,23 @@ fn old_docker_archives_link_equal_layers() {
     assert_whole(&archive.images()[0].root, &*archive);
 }
 
+/// Cuts off layers.
+struct Damaged<'a>(&'a MemoryBlobs);
+impl BlobReader for Damaged<'_> {
+    fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, blobs::BlobError> {
+        let reader = self.0.open(blob)?;
+        if media_type::is_layer(&blob.media_type) {
+            Ok(Box::new(reader.take(10)))
+        } else {
+            Ok(reader)
+        }
+    }
+}
+
 #[test]
 fn damaged_blobs_are_not_written() {
     let blobs = MemoryBlobs::default();
     let root = image(&blobs);
-    struct Damaged<'a>(&'a MemoryBlobs);
-    impl BlobReader for Damaged<'_> {
-        fn open(&self, blob: &Descriptor) -> Result<Box<dyn Read + Send>, blobs::BlobError> {
-            let reader = self.0.open(blob)?;
-            if media_type::is_layer(&blob.media_type) {
-                Ok(Box::new(reader.take(10)))
-            } else {
-                Ok(reader)
-            }
-        }
-    }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("layout");
     let error =

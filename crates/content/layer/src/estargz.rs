@@ -282,13 +282,18 @@ fn json_string(text: &str) -> String {
             '\r' => json.push_str("\\r"),
             '\t' => json.push_str("\\t"),
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                json.push_str(&format!("\\u{:04x}", u32::from(character)));
+                json.push_str("\\u");
+                json.push_str(&four_digits(u32::from(character)));
             }
             _ => json.push(character),
         }
     }
     json.push('"');
     json
+}
+
+fn four_digits(number: u32) -> String {
+    format!("{number:04x}")
 }
 
 /// `1970-01-01T00:00:00Z` and on (proleptic Gregorian calendar).

@@ -90,7 +90,7 @@ impl Check<'_> {
         if let Ok(text) = std::str::from_utf8(&path) {
             match text.encode_utf16().count() {
                 length if length > windows::MAX_PATH_UNITS => {
-                    self.error(&header.path, "the path is too long")
+                    self.error(&header.path, "the path is too long");
                 }
                 length if length > 259 + layout::FILES.len() => {
                     self.warning(
@@ -127,7 +127,7 @@ impl Check<'_> {
         match self.paths.insert(folded.clone(), false) {
             Some(true) => self.error(&header.path, "it is also removed in this layer"),
             Some(false) => {
-                self.error(&header.path, "it is in the layer twice (case does not count)")
+                self.error(&header.path, "it is in the layer twice (case does not count)");
             }
             None => {}
         }
@@ -219,7 +219,7 @@ impl Check<'_> {
         if record(records::ATTRIBUTES).is_some() {
             match attributes_of(header) {
                 None => {
-                    self.error(&header.path, "`MSWINDOWS.fileattr` is not a decimal 32-bit number")
+                    self.error(&header.path, "`MSWINDOWS.fileattr` is not a decimal 32-bit number");
                 }
                 Some(attributes) => {
                     let says_directory = attributes & attributes::DIRECTORY != 0;

@@ -33,7 +33,7 @@ fn archive(members: &[&str]) -> Vec<u8> {
         header.mode = 0o755;
         match kind {
             MemberKind::Directory if !argument.is_empty() => {
-                header.mode = u32::from_str_radix(argument, 8).unwrap()
+                header.mode = u32::from_str_radix(argument, 8).unwrap();
             }
             MemberKind::Symlink | MemberKind::Hardlink => header.link = argument.into(),
             MemberKind::CharDevice | MemberKind::BlockDevice => {
@@ -351,7 +351,7 @@ fn sizes_that_disagree_hide_nothing() {
     let smuggled = [
         pax("13 size=1536\n"),
         raw_header("a", b'0', &octal(0)),
-        inner.clone(),
+        inner,
         raw_header("b", b'0', &octal(0)),
         end.clone(),
     ]
@@ -458,9 +458,7 @@ fn quotas_end_bombs() {
         "{error:?}"
     );
     // A sparse file of 8 EiB in a few bytes.
-    let body = format!(
-        "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n43 GNU.sparse.realsize=9223372036854775807\n"
-    );
+    let body = "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n43 GNU.sparse.realsize=9223372036854775807\n";
     let tar = [
         raw_header("x", b'x', format!("{:011o}\0", body.len()).as_bytes()),
         padded(body.as_bytes()),

@@ -27,7 +27,7 @@ fn noise(size: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let next = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 40) as u8 & 0x3f
+        state.to_le_bytes()[5] & 0x3f
     };
     (0..size).map(next).collect()
 }

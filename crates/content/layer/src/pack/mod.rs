@@ -244,9 +244,12 @@ impl<W: Write> LayerWriter<W> {
     /// As [`LayerWriter::member`], with the content of a changeset's entry.
     pub(crate) fn file(&mut self, header: &Header, content: &Content) -> Result<(), PackError> {
         let path = || fstree::show(&header.path);
-        let mut reader = content.open().map_err(|source| match FileChanged::caused(&source) {
-            true => PackError::Changed { path: path(), source },
-            false => PackError::Read { path: path(), source },
+        let mut reader = content.open().map_err(|source| {
+            if FileChanged::caused(&source) {
+                PackError::Changed { path: path(), source }
+            } else {
+                PackError::Read { path: path(), source }
+            }
         })?;
         self.member(header, &mut reader)
     }

@@ -76,7 +76,7 @@ impl<'a> Plan<'a> {
             if entry.path.is_root() {
                 continue;
             }
-            self.check(entry)?;
+            Self::check(entry)?;
             let what = match entry.kind {
                 Kind::Whiteout if self.base_known && self.base.find(&entry.path).is_none() => {
                     continue;
@@ -107,7 +107,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    fn check(&self, entry: &Entry) -> Result<(), PackError> {
+    fn check(entry: &Entry) -> Result<(), PackError> {
         let path = entry.path.to_string();
         windows::check_path(entry.path.as_bytes())
             .map_err(|error| unfit(&path, &error.to_string()))?;
@@ -199,7 +199,7 @@ impl<'a> Plan<'a> {
             header.records.remove(records::SECURITY.as_bytes());
             out.member(&header, &mut io::empty())?;
         }
-        let contents = self.link_groups(changeset)?;
+        let contents = link_groups(changeset)?;
         for (key, item) in &self.items {
             match item.what {
                 What::Whiteout => {
@@ -300,27 +300,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// For each file with several names, which of them comes first here and so has the content.
-    fn link_groups(&self, changeset: &Changeset) -> Result<BTreeMap<RelPath, Key>, PackError> {
-        let mut groups: BTreeMap<RelPath, (Key, usize)> = BTreeMap::new();
-        for entry in changeset {
-            let Kind::Hardlink(target) = &entry.kind else { continue };
-            let link = key(&entry.path);
-            let group = groups.entry(target.clone()).or_insert_with(|| (key(target), 1));
-            group.1 += 1;
-            if link < group.0 {
-                group.0 = link;
-            }
-            if group.1 > windows::MAX_LINKS {
-                return Err(unfit(
-                    &entry.path.to_string(),
-                    "Windows takes at most 1024 names of one file",
-                ));
-            }
-        }
-        Ok(groups.into_iter().map(|(target, (first, _))| (target, first)).collect())
-    }
-
     fn keep_base_records(&self, path: &RelPath, header: &mut Header) {
         let Some(known) = self.base.find(path) else { return };
         let wanted = |name: &[u8]| {
@@ -374,6 +353,27 @@ impl<'a> Plan<'a> {
     fn time(&self, entry: &Entry) -> Time {
         clamp(entry.meta.mtime, self.options.latest_mtime)
     }
+}
+
+/// For each file with several names, which of them comes first here and so has the content.
+fn link_groups(changeset: &Changeset) -> Result<BTreeMap<RelPath, Key>, PackError> {
+    let mut groups: BTreeMap<RelPath, (Key, usize)> = BTreeMap::new();
+    for entry in changeset {
+        let Kind::Hardlink(target) = &entry.kind else { continue };
+        let link = key(&entry.path);
+        let group = groups.entry(target.clone()).or_insert_with(|| (key(target), 1));
+        group.1 += 1;
+        if link < group.0 {
+            group.0 = link;
+        }
+        if group.1 > windows::MAX_LINKS {
+            return Err(unfit(
+                &entry.path.to_string(),
+                "Windows takes at most 1024 names of one file",
+            ));
+        }
+    }
+    Ok(groups.into_iter().map(|(target, (first, _))| (target, first)).collect())
 }
 
 fn key(path: &RelPath) -> Key {

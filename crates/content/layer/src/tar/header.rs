@@ -83,7 +83,7 @@ fn binary(field: &[u8]) -> Option<i64> {
             return None;
         }
     }
-    Some(i64::try_from(value).ok()?)
+    i64::try_from(value).ok()
 }
 
 /// Whether the block carries the sum of its bytes; signed sums are accepted as everywhere.

@@ -37,7 +37,7 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Records, &'static str> {
             map.push(value.to_vec());
             continue;
         }
-        if key != PATH && value.contains(&0) && is_text(key) || key == PATH && value.contains(&0) {
+        if value.contains(&0) && is_text(key) {
             return Err("a PAX text with a NUL byte");
         }
         match records.insert(key.to_vec(), value.to_vec()) {
@@ -57,8 +57,11 @@ fn is_text(key: &[u8]) -> bool {
     matches!(key, b"path" | b"linkpath" | b"uname" | b"gname")
 }
 
-/// Key and value of the first record, and what follows.
-fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+/// Key, value, and what follows the record.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+/// The first record, and what follows.
+fn record(body: &[u8]) -> Result<Record<'_>, &'static str> {
     const BAD: &str = "a malformed PAX record";
     let space = body.iter().take(20).position(|byte| *byte == b' ').ok_or(BAD)?;
     let length = usize::try_from(decimal(&body[..space]).ok_or(BAD)?).map_err(|_| BAD)?;

@@ -202,13 +202,11 @@ impl Unpacker<'_> {
             _ => header.mode & 0o7777 | 0o644,
         };
         if let Some(target) = target {
-            match target.beneath(&files) {
-                Some(target) => header.link = target.as_bytes().to_vec(),
-                None => {
-                    self.utility_vm.copy(&target, &path, &mut self.directories)?;
-                    return Ok(false);
-                }
-            }
+            let Some(target) = target.beneath(&files) else {
+                self.utility_vm.copy(&target, &path, &mut self.directories)?;
+                return Ok(false);
+            };
+            header.link = target.as_bytes().to_vec();
         }
         if header.kind == MemberKind::Symlink
             && let Some(target) = windows::link_target_from_windows(&header.link)
