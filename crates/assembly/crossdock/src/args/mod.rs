@@ -2,6 +2,8 @@
 
 mod build;
 mod image;
+#[cfg(test)]
+mod reference;
 
 use std::path::PathBuf;
 
