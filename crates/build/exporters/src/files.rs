@@ -154,8 +154,8 @@ pub(crate) fn local(
 /// The entry as the user's own file: without the image's owner, and without rights that come with one.
 fn as_own(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
-    entry.meta.uid = 0;
-    entry.meta.gid = 0;
+    entry.meta.uid = rustix::process::geteuid().as_raw();
+    entry.meta.gid = rustix::process::getegid().as_raw();
     entry.meta.xattrs.retain(|name, _| name.starts_with(b"user."));
     if !entry.kind.is_directory() {
         entry.meta.mode &= 0o1777;

@@ -70,7 +70,10 @@ pub struct BaseImage {
 }
 
 /// A layer of a result.
-#[expect(clippy::large_enum_variant, reason = "there are a few dozen of them, not worth an allocation each")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few dozen of them, not worth an allocation each"
+)]
 #[derive(Clone)]
 pub enum ResultLayer {
     /// One that came with an image; its bytes may be elsewhere.

@@ -132,8 +132,8 @@ fn two_downloads_of_one_blob_do_the_work_once() {
     let digest = Digest::of(b"hello");
     let mut first = store.partial(&digest).unwrap();
     let second = {
-        let (store, digest) = (store.clone(), Digest::of(b"hello"));
-        std::thread::spawn(move || store.partial(&digest).unwrap().is_complete())
+        let store = store.clone();
+        std::thread::spawn(move || store.partial(&Digest::of(b"hello")).unwrap().is_complete())
     };
     first.write_all(b"hello").unwrap();
     std::thread::sleep(Duration::from_millis(60));

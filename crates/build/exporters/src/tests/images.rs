@@ -21,7 +21,8 @@ fn one_platform_makes_a_manifest_as_buildkit_writes_it() {
     let config = place.json(&config);
     assert_eq!(config["created"], "2023-11-14T22:13:20Z");
     assert_eq!(config["rootfs"]["type"], "layers");
-    let diff_ids: Vec<String> = exported.platforms[0].layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+    let diff_ids: Vec<String> =
+        exported.platforms[0].layers.iter().map(|layer| layer.diff_id.to_string()).collect();
     assert_eq!(config["rootfs"]["diff_ids"], json!(diff_ids));
     let expected = json!([
         {"comment": "buildkit.dockerfile.v0", "created": "2023-11-14T22:13:20Z", "created_by": "COPY a /a"},
@@ -30,7 +31,15 @@ fn one_platform_makes_a_manifest_as_buildkit_writes_it() {
     ]);
     assert_eq!(config["history"], expected);
     let keys: Vec<&str> = exported.metadata.keys().map(String::as_str).collect();
-    assert_eq!(keys, ["containerimage.config.digest", "containerimage.descriptor", "containerimage.digest", "image.name"]);
+    assert_eq!(
+        keys,
+        [
+            "containerimage.config.digest",
+            "containerimage.descriptor",
+            "containerimage.digest",
+            "image.name"
+        ]
+    );
     assert_eq!(exported.metadata["image.name"], "\"example.test/app:1\"");
     assert_eq!(exported.metadata["containerimage.digest"], format!("\"{}\"", root.digest));
     assert_eq!(place.store.verify().unwrap(), []);
@@ -40,19 +49,30 @@ fn one_platform_makes_a_manifest_as_buildkit_writes_it() {
 fn several_platforms_make_an_index_and_share_a_layer_that_is_packed_once() {
     let place = Place::new();
     let input = place.input(&["linux/amd64", "linux/arm/v7", "linux/arm64"]);
-    let exported = place.export(&input, &[OutputSpec::Image(image()), oci_archive(&place.path("a.tar"), image())]).unwrap();
+    let exported = place
+        .export(&input, &[OutputSpec::Image(image()), oci_archive(&place.path("a.tar"), image())])
+        .unwrap();
     let root = exported.image.unwrap();
     assert_eq!(root.media_type, oci::media_type::OCI_INDEX);
     let index = place.json(&root);
-    let platforms: Vec<_> = index["manifests"].as_array().unwrap().iter().map(|entry| entry["platform"].clone()).collect();
-    assert_eq!(platforms, [
-        json!({"architecture": "amd64", "os": "linux"}),
-        json!({"architecture": "arm", "os": "linux", "variant": "v7"}),
-        json!({"architecture": "arm64", "os": "linux"}),
-    ]);
+    let platforms: Vec<_> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["platform"].clone())
+        .collect();
+    assert_eq!(
+        platforms,
+        [
+            json!({"architecture": "amd64", "os": "linux"}),
+            json!({"architecture": "arm", "os": "linux", "variant": "v7"}),
+            json!({"architecture": "arm64", "os": "linux"}),
+        ]
+    );
     assert_eq!(place.reads.load(Ordering::Relaxed), 4, "one shared layer and one per platform");
     assert!(!exported.metadata.contains_key("containerimage.config.digest"));
-    let shared: Vec<_> = exported.platforms.iter().map(|platform| &platform.layers[0].digest).collect();
+    let shared: Vec<_> =
+        exported.platforms.iter().map(|platform| &platform.layers[0].digest).collect();
     assert!(shared.windows(2).all(|pair| pair[0] == pair[1]));
 
     // A later run finds what was packed.
@@ -66,7 +86,10 @@ fn the_bytes_depend_neither_on_threads_nor_on_the_store() {
     let digests = [1, 2, 7].into_iter().map(|threads| {
         let place = Place { threads, ..Place::new() };
         let input = place.input(&["linux/amd64", "linux/arm64"]);
-        let output = oci_archive(&place.path("a.tar"), ImageOutput { compression: Compression::Zstd, ..image() });
+        let output = oci_archive(
+            &place.path("a.tar"),
+            ImageOutput { compression: Compression::Zstd, ..image() },
+        );
         let exported = place.export(&input, &[output]).unwrap();
         (exported.image, Digest::of(&fs_err::read(place.path("a.tar")).unwrap()))
     });
@@ -82,7 +105,10 @@ fn windows_layers_have_their_own_form() {
     let exported = place.export(&input, &[]).unwrap();
     let [linux, windows] = exported.platforms.as_slice() else { panic!("two platforms") };
     assert_ne!(linux.layers[0].diff_id, windows.layers[0].diff_id);
-    assert_eq!((linux.layers[0].form.as_str(), windows.layers[0].form.as_str()), ("linux", "windows"));
+    assert_eq!(
+        (linux.layers[0].form.as_str(), windows.layers[0].form.as_str()),
+        ("linux", "windows")
+    );
     let index = place.json(&exported.image.unwrap());
     assert_eq!(index["manifests"][1]["platform"]["os.version"], "10.0.20348.2227");
 }
@@ -103,7 +129,10 @@ fn annotations_go_where_they_are_meant_to() {
         annotation(AnnotationLevel::Index, None, "index"),
         annotation(AnnotationLevel::IndexDescriptor, None, "layout"),
     ];
-    let output = ImageOutput { annotations: vec![annotation(AnnotationLevel::ManifestDescriptor, None, "entry")], ..image() };
+    let output = ImageOutput {
+        annotations: vec![annotation(AnnotationLevel::ManifestDescriptor, None, "entry")],
+        ..image()
+    };
     let output = OutputSpec::Archive {
         image: output,
         format: ArchiveFormat::Oci,
@@ -114,14 +143,21 @@ fn annotations_go_where_they_are_meant_to() {
     let index = place.json(&exported.image.unwrap());
     assert_eq!(index["annotations"]["k"], "index");
     assert_eq!(index["manifests"][0]["annotations"]["k"], "entry");
-    let manifests: Vec<_> = exported.platforms.iter().map(|platform| place.json(&platform.manifest)["annotations"]["k"].clone()).collect();
+    let manifests: Vec<_> = exported
+        .platforms
+        .iter()
+        .map(|platform| place.json(&platform.manifest)["annotations"]["k"].clone())
+        .collect();
     assert_eq!(manifests, ["all", "arm"]);
-    let layout: serde_json::Value = serde_json::from_slice(&fs_err::read(place.path("layout/index.json")).unwrap()).unwrap();
+    let layout: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(place.path("layout/index.json")).unwrap()).unwrap();
     assert_eq!(layout["manifests"][0]["annotations"]["k"], "layout");
 
     let mut single = place.input(&["linux/amd64"]);
     single.annotations = vec![annotation(AnnotationLevel::Index, None, "index")];
-    assert!(matches!(place.export(&single, &[]), Err(ExportError::IndexAnnotation(key)) if key == "k"));
+    assert!(
+        matches!(place.export(&single, &[]), Err(ExportError::IndexAnnotation(key)) if key == "k")
+    );
 }
 
 #[test]
@@ -147,14 +183,29 @@ fn base_layers_stay_as_they_are_unless_conversion_is_forced() {
     let kept = place.export(&input, &[OutputSpec::Image(zstd.clone())]).unwrap();
     assert_eq!(kept.platforms[0].layers[0].digest, Digest::of(&base));
     let manifest = place.json(&kept.platforms[0].manifest);
-    let types: Vec<_> = manifest["layers"].as_array().unwrap().iter().map(|layer| layer["mediaType"].as_str().unwrap()).collect();
-    assert_eq!(types, [oci::media_type::OCI_LAYER_GZIP, oci::media_type::OCI_LAYER_ZSTD, oci::media_type::OCI_LAYER_ZSTD]);
+    let types: Vec<_> = manifest["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["mediaType"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        types,
+        [
+            oci::media_type::OCI_LAYER_GZIP,
+            oci::media_type::OCI_LAYER_ZSTD,
+            oci::media_type::OCI_LAYER_ZSTD
+        ]
+    );
 
     let forced = ImageOutput { force_compression: true, ..zstd };
     let forced = place.export(&input, &[OutputSpec::Image(forced)]).unwrap();
     assert_ne!(forced.platforms[0].layers[0].digest, Digest::of(&base));
     assert_eq!(forced.platforms[0].layers[0].diff_id, kept.platforms[0].layers[0].diff_id);
-    assert_eq!(place.json(&forced.platforms[0].manifest)["layers"][0]["mediaType"], oci::media_type::OCI_LAYER_ZSTD);
+    assert_eq!(
+        place.json(&forced.platforms[0].manifest)["layers"][0]["mediaType"],
+        oci::media_type::OCI_LAYER_ZSTD
+    );
 }
 
 #[test]
@@ -174,7 +225,10 @@ fn impossible_wishes_are_refused_before_any_work() {
     let push = OutputSpec::Image(ImageOutput { push: true, ..image() });
     assert!(matches!(place.export(&nameless, &[push]), Err(ExportError::NoName)));
     let two = place.input(&["linux/amd64", "linux/arm64"]);
-    assert!(matches!(place.export(&two, &[OutputSpec::Load(image())]), Err(ExportError::DockerIndex(_))));
+    assert!(matches!(
+        place.export(&two, &[OutputSpec::Load(image())]),
+        Err(ExportError::DockerIndex(_))
+    ));
     let level = OutputSpec::Image(ImageOutput { compression_level: Some(10), ..image() });
     assert!(matches!(place.export(&two, &[level]), Err(ExportError::Level { level: 10, .. })));
     let tar = OutputSpec::Tar { dest: Destination::Stdout, platform_split: None };

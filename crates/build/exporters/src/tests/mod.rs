@@ -4,11 +4,10 @@ mod images;
 mod places;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
 use fstree::{Content, Entry, Kind, Metadata, Mtime, RelPath};
-use report::{Event, Silent};
+use report::Silent;
 use tempfile::TempDir;
 
 use super::*;
@@ -20,7 +19,11 @@ pub(crate) fn changes(files: &[(&str, &str)]) -> Changeset {
     let entry = |(path, text): &(&str, &str)| {
         let mtime = Mtime::seconds(EPOCH + 5);
         match path.strip_suffix('/') {
-            Some(path) => Entry { path: RelPath::clean(path), kind: Kind::DIRECTORY, meta: Metadata::root_owned(0o755, mtime) },
+            Some(path) => Entry {
+                path: RelPath::clean(path),
+                kind: Kind::DIRECTORY,
+                meta: Metadata::root_owned(0o755, mtime),
+            },
             None => Entry {
                 path: RelPath::clean(path),
                 kind: Kind::File(Content::Bytes(text.as_bytes().into())),
@@ -41,14 +44,20 @@ pub(crate) fn made(key: &str, files: &[(&str, &str)], reads: &Arc<AtomicUsize>) 
 }
 
 pub(crate) fn history(created_by: &str, empty_layer: bool) -> History {
-    History { created_by: created_by.to_owned(), comment: "buildkit.dockerfile.v0".to_owned(), empty_layer, ..History::default() }
+    History {
+        created_by: created_by.to_owned(),
+        comment: "buildkit.dockerfile.v0".to_owned(),
+        empty_layer,
+        ..History::default()
+    }
 }
 
 /// Two layers, one of which all platforms share.
 pub(crate) fn result(platform: &str, reads: &Arc<AtomicUsize>) -> PlatformResult {
     let platform: Platform = platform.parse().unwrap();
     let mut config = ImageConfig::new(&platform);
-    config.history = vec![history("COPY a /a", false), history("ENV X=1", true), history("RUN b", false)];
+    config.history =
+        vec![history("COPY a /a", false), history("ENV X=1", true), history("RUN b", false)];
     config.config.env = vec!["X=1".to_owned()];
     let name = platform.to_string();
     let own = format!("own {name}");
@@ -56,7 +65,10 @@ pub(crate) fn result(platform: &str, reads: &Arc<AtomicUsize>) -> PlatformResult
     PlatformResult {
         config,
         base: None,
-        layers: vec![made("shared", &[("a", "shared")], reads), made(&own, &[("d/", ""), ("d/b", &name)], reads)],
+        layers: vec![
+            made("shared", &[("a", "shared")], reads),
+            made(&own, &[("d/", ""), ("d/b", &name)], reads),
+        ],
         files: Arc::new(move || Ok(all.clone())),
         windows_base: None,
         platform,
@@ -84,10 +96,18 @@ impl Place {
 
     pub(crate) fn input(&self, platforms: &[&str]) -> ExportInput {
         let platforms = platforms.iter().map(|platform| result(platform, &self.reads)).collect();
-        ExportInput { tags: vec!["example.test/app:1".parse().unwrap()], annotations: Vec::new(), platforms }
+        ExportInput {
+            tags: vec!["example.test/app:1".parse().unwrap()],
+            annotations: Vec::new(),
+            platforms,
+        }
     }
 
-    pub(crate) fn export(&self, input: &ExportInput, outputs: &[OutputSpec]) -> Result<Exported, ExportError> {
+    pub(crate) fn export(
+        &self,
+        input: &ExportInput,
+        outputs: &[OutputSpec],
+    ) -> Result<Exported, ExportError> {
         self.export_with(input, outputs, &|blob| Err(format!("{} is nowhere", blob.digest).into()))
     }
 
@@ -123,7 +143,9 @@ impl Place {
     /// A base image with one gzip layer, its blob in the store only if `here`.
     pub(crate) fn based(&self, repository: &str, here: bool) -> (ExportInput, Vec<u8>) {
         let mut bytes = Vec::new();
-        let packed = layer::pack(&changes(&[("base", "base")]), &layer::PackOptions::default(), &mut bytes).unwrap();
+        let packed =
+            layer::pack(&changes(&[("base", "base")]), &layer::PackOptions::default(), &mut bytes)
+                .unwrap();
         if here {
             self.store.put_bytes(&bytes).unwrap();
         }
@@ -134,20 +156,11 @@ impl Place {
         let base = History { created, ..history("base", false) };
         result.config.history.insert(0, base.clone());
         result.layers.insert(0, ResultLayer::Blob { blob, diff_id: packed.diff_id });
-        result.base = Some(BaseImage { reference: format!("{repository}:1").parse().unwrap(), history: vec![base] });
+        result.base = Some(BaseImage {
+            reference: format!("{repository}:1").parse().unwrap(),
+            history: vec![base],
+        });
         (input, bytes)
-    }
-}
-
-/// Remembers the names of tasks.
-#[derive(Default)]
-pub(crate) struct Names(pub(crate) Mutex<Vec<String>>);
-
-impl Progress for Names {
-    fn event(&self, event: Event) {
-        if let Event::Vertex { name, .. } = event {
-            self.0.lock().unwrap().push(name);
-        }
     }
 }
 
@@ -156,5 +169,10 @@ pub(crate) fn image() -> ImageOutput {
 }
 
 pub(crate) fn oci_archive(path: &Path, image: ImageOutput) -> OutputSpec {
-    OutputSpec::Archive { image, format: ArchiveFormat::Oci, dest: Destination::Path(path.to_owned()), tar: true }
+    OutputSpec::Archive {
+        image,
+        format: ArchiveFormat::Oci,
+        dest: Destination::Path(path.to_owned()),
+        tar: true,
+    }
 }

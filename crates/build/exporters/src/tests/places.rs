@@ -17,18 +17,29 @@ fn an_index_is_pushed_children_first_and_tags_last() {
     let server = Server::start(ServerOptions::default()).unwrap();
     let host = server.address();
     let input = place.input(&["linux/amd64", "linux/arm64"]);
-    let names = [format!("{host}/a/app:1"), format!("{host}/a/app:latest"), format!("{host}/b/app:1")];
+    let names =
+        [format!("{host}/a/app:1"), format!("{host}/a/app:latest"), format!("{host}/b/app:1")];
     let exported = place.export(&input, &[pushed(&names)]).unwrap();
     let root = exported.image.unwrap();
     for (repository, tag) in [("a/app", "1"), ("a/app", "latest"), ("b/app", "1")] {
-        assert_eq!(server.manifest(repository, tag).unwrap().0.digest, root.digest, "{repository}:{tag}");
+        assert_eq!(
+            server.manifest(repository, tag).unwrap().0.digest,
+            root.digest,
+            "{repository}:{tag}"
+        );
     }
     let received = server.take_received();
-    let puts: Vec<&str> = received.iter().filter(|request| request.method == "PUT" && request.path.contains("/manifests/"))
-        .map(|request| request.path.as_str()).collect();
+    let puts: Vec<&str> = received
+        .iter()
+        .filter(|request| request.method == "PUT" && request.path.contains("/manifests/"))
+        .map(|request| request.path.as_str())
+        .collect();
     assert_eq!(puts.len(), 7, "{puts:#?}");
     assert!(puts[..4].iter().all(|path| path.contains("/manifests/sha256:")), "{puts:#?}");
-    assert!(puts[4..].iter().all(|path| path.ends_with(":1") || !path.contains("sha256:")), "{puts:#?}");
+    assert!(
+        puts[4..].iter().all(|path| path.ends_with(":1") || !path.contains("sha256:")),
+        "{puts:#?}"
+    );
     // The second repository borrows from the first instead of being sent everything again.
     let mounts = received.iter().filter(|request| request.path.contains("mount=")).count();
     assert!(mounts >= 5, "{mounts}");
@@ -36,7 +47,12 @@ fn an_index_is_pushed_children_first_and_tags_last() {
     let again = place.export(&input, &[pushed(&names)]).unwrap();
     assert_eq!(again.image, Some(root));
     let received = server.take_received();
-    assert!(!received.iter().any(|request| request.method == "POST" || request.path.contains("/blobs/uploads/")), "{received:#?}");
+    assert!(
+        !received
+            .iter()
+            .any(|request| request.method == "POST" || request.path.contains("/blobs/uploads/")),
+        "{received:#?}"
+    );
 }
 
 #[test]
@@ -44,7 +60,12 @@ fn a_push_by_digest_leaves_no_tag() {
     let place = Place::new();
     let server = Server::start(ServerOptions::default()).unwrap();
     let name = format!("{}/app:1", server.address()).parse().unwrap();
-    let output = OutputSpec::Image(ImageOutput { push: true, push_by_digest: true, names: vec![name], ..ImageOutput::default() });
+    let output = OutputSpec::Image(ImageOutput {
+        push: true,
+        push_by_digest: true,
+        names: vec![name],
+        ..ImageOutput::default()
+    });
     let exported = place.export(&place.input(&["linux/amd64"]), &[output]).unwrap();
     assert!(server.tags("app").is_empty());
     assert!(server.manifest("app", exported.image.unwrap().digest.as_str()).is_some());
@@ -59,8 +80,13 @@ fn a_base_layer_that_the_registry_has_is_mounted_without_its_bytes() {
     server.put_blob("base", base).unwrap();
     let exported = place.export(&input, &[pushed(&[format!("{host}/app:1")])]).unwrap();
     let layer = &exported.platforms[0].layers[0].digest;
-    assert!(server.take_received().iter().any(|request| request.path.contains(&format!("mount={layer}"))
-        || request.path.contains(&format!("mount={}", layer.as_str().replace(':', "%3A")))));
+    assert!(
+        server
+            .take_received()
+            .iter()
+            .any(|request| request.path.contains(&format!("mount={layer}"))
+                || request.path.contains(&format!("mount={}", layer.as_str().replace(':', "%3A"))))
+    );
     assert_eq!(place.store.blob_size(layer), None);
 }
 
@@ -77,7 +103,8 @@ fn a_base_layer_that_no_one_lends_is_fetched_and_sent() {
     let place = Place::new();
     let (input, _) = place.based("elsewhere.test/base", false);
     let server = Server::start(ServerOptions::default()).unwrap();
-    let error = place.export(&input, &[pushed(&[format!("{}/app:1", server.address())])]).unwrap_err();
+    let error =
+        place.export(&input, &[pushed(&[format!("{}/app:1", server.address())])]).unwrap_err();
     assert!(matches!(error, ExportError::Push { .. }), "{error:?}");
     assert!(server.tags("app").is_empty());
     assert_eq!(place.store.lookup(&names[0]).unwrap(), None);
@@ -122,14 +149,18 @@ fn files_of_several_platforms_go_to_folders_of_their_own() {
     let dest = place.path("out");
     fs_err::create_dir(&dest).unwrap();
     fs_err::write(dest.join("kept"), "kept").unwrap();
-    let exported = place.export(&input, &[OutputSpec::Local { dest: dest.clone(), platform_split: None }]).unwrap();
+    let exported = place
+        .export(&input, &[OutputSpec::Local { dest: dest.clone(), platform_split: None }])
+        .unwrap();
     assert!(exported.image.is_none() && exported.metadata.is_empty());
     assert_eq!(fs_err::read_to_string(dest.join("linux_amd64/d/b")).unwrap(), "linux/amd64");
     assert_eq!(fs_err::read_to_string(dest.join("linux_arm_v7/d/b")).unwrap(), "linux/arm/v7");
     assert_eq!(fs_err::read_to_string(dest.join("kept")).unwrap(), "kept");
 
     let single = place.input(&["linux/amd64"]);
-    place.export(&single, &[OutputSpec::Local { dest: dest.clone(), platform_split: None }]).unwrap();
+    place
+        .export(&single, &[OutputSpec::Local { dest: dest.clone(), platform_split: None }])
+        .unwrap();
     let file = dest.join("d/b");
     assert_eq!(fs_err::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o644);
     assert_eq!(place.reads.load(Ordering::Relaxed), 0, "no layer is packed for files");
@@ -151,7 +182,8 @@ fn a_link_in_the_directory_of_the_user_leads_nothing_outside() {
 fn a_tar_of_files_has_a_folder_per_platform() {
     let place = Place::new();
     let path = place.path("files.tar");
-    let output = OutputSpec::Tar { dest: Destination::Path(path.clone()), platform_split: Some(true) };
+    let output =
+        OutputSpec::Tar { dest: Destination::Path(path.clone()), platform_split: Some(true) };
     place.export(&place.input(&["linux/amd64"]), &[output]).unwrap();
     let bytes = fs_err::read(&path).unwrap();
     let has = |name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
@@ -198,10 +230,12 @@ fn what_docker_says_is_passed_on() {
     let body = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 27\r\n\r\n{\"message\":\"no space left\"}";
     let (host, server) = docker(&place, body);
     place.docker_host = Some(host);
-    let error = place.export(&place.input(&["linux/amd64"]), &[OutputSpec::Load(image())]).unwrap_err();
+    let error =
+        place.export(&place.input(&["linux/amd64"]), &[OutputSpec::Load(image())]).unwrap_err();
     assert!(error.to_string().ends_with(": no space left"), "{error}");
     server.join().unwrap();
     place.docker_host = Some("unix:///nowhere/docker.sock".to_owned());
-    let error = place.export(&place.input(&["linux/amd64"]), &[OutputSpec::Load(image())]).unwrap_err();
+    let error =
+        place.export(&place.input(&["linux/amd64"]), &[OutputSpec::Load(image())]).unwrap_err();
     assert!(error.hint().is_some_and(|hint| hint.contains("DOCKER_HOST")), "{error:?}");
 }
