@@ -96,7 +96,12 @@ impl Client {
     /// A plain HTTP client with this client's proxies and the system's certificates, for servers that are no registries:
     /// it follows no redirects and knows no credentials.
     pub fn web_client(&self) -> Result<reqwest::Client, RegistryError> {
-        crate::tls::http_client(Some(&crate::tls::TlsSettings::default()), false, &self.transport.options, "the server")
+        crate::tls::http_client(
+            Some(&crate::tls::TlsSettings::default()),
+            false,
+            &self.transport.options,
+            "the server",
+        )
     }
 
     /// A client. Opens no connection yet.
@@ -249,7 +254,7 @@ impl Client {
             outcome => return outcome,
         };
         for url in self.foreign_urls(reference, blob) {
-            let endpoint = Endpoint::foreign(&url);
+            let endpoint = Endpoint::foreign(&url, &self.transport.options.hosts);
             let call = Call::new(Method::GET, Target::Url(&url), Scopes::default(), &what);
             if pull.run(&self.transport, &endpoint, &call).await.is_ok() {
                 return Ok(());

@@ -76,16 +76,19 @@ impl Endpoint {
         Ok(endpoints)
     }
 
-    /// A server that is no registry, for one URL. It gets no credentials.
-    pub(crate) fn foreign(url: &Url) -> Self {
+    /// A server that is no registry, for one URL. It gets no credentials; certificates are those set for its name.
+    pub(crate) fn foreign(url: &Url, hosts: &Hosts) -> Self {
+        let name =
+            url.port().map_or_else(|| host(url).to_owned(), |port| format!("{}:{port}", host(url)));
+        let tls = TlsSettings { ca: hosts.host(&name).ca, ..TlsSettings::default() };
         Self {
-            name: host(url).to_owned(),
+            name,
             base: url.clone(),
             scheme: SchemeRule::Given,
             settled: OnceCell::new(),
-            tls: TlsSettings::default(),
+            tls,
             plain_credentials: false,
-            loopback: false,
+            loopback: is_loopback(host(url)),
             realms: Vec::new(),
             capabilities: vec![Capability::Pull],
             stands_for: None,

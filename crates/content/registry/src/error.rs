@@ -73,9 +73,9 @@ impl RegistryError {
         Some(match self {
             Self::NotFound { .. } => "check the name and the tag; registries also say this of images one may not see".to_owned(),
             Self::Unauthorized { host, with_credentials: false, .. } => format!("run `crossdock login {host}`"),
-            Self::Unauthorized { host, with_credentials: true, .. } => {
-                format!("the credentials in use were not accepted: run `crossdock login {host}` again, or `crossdock logout {host}`")
-            }
+            Self::Unauthorized { host, with_credentials: true, .. } => format!(
+                "the account in use is not accepted for this: check the name of the repository, or run `crossdock login {host}` again"
+            ),
             Self::Denied { host, with_credentials: false, .. } => {
                 format!("run `crossdock login {host}`, or check that the repository exists and is public")
             }

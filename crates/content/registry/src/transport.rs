@@ -190,8 +190,9 @@ impl Transport {
             | RegistryError::Server { retry_after, .. } => *retry_after,
             _ => None,
         };
-        // Behind a mirror there is another place to ask.
-        if to.stands_for.is_some() && failures >= 2 {
+        // Behind a mirror there is another place to ask; and a place that never answered hardly begins to.
+        let patient = to.stands_for.is_none() && health.reached.load(Ordering::Relaxed);
+        if !patient && failures >= 2 {
             return None;
         }
         let wait = self.options.retry.delay(failures, told)?;
@@ -221,7 +222,6 @@ impl Transport {
             tokio::time::sleep(wait).await;
         }
         let base = self.base(to).await?;
-        health.reached.store(true, Ordering::Relaxed);
         let mut url = match &call.target {
             Target::Path(path) => beneath(base, path, to.stands_for.as_deref()),
             Target::Url(url) => {
@@ -238,6 +238,7 @@ impl Transport {
             let response = self
                 .exchange(to, call, &url, authorization.clone().filter(|_| at_home), at_home)
                 .await?;
+            health.reached.store(true, Ordering::Relaxed);
             let status = response.status();
             if matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 hops += 1;

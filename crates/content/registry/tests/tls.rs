@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use oci::{Descriptor, Reference, media_type};
 use registry::server::{Effect, Fault, Server, ServerOptions};
-use registry::{Client, ClientOptions, Host, Hosts, RegistryError, silent};
+use registry::{
+    Client, ClientOptions, ForeignLayers, Host, Hosts, RegistryError, StaticCredentials, silent,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
@@ -118,4 +120,43 @@ async fn plain_http_is_found_on_this_machine_and_needs_a_word_elsewhere() {
     // With an authority given, TLS is meant; but a server on this machine that speaks none is still found.
     let named = Host { ca: Some(data("ca.pem")), ..Host::default() };
     client(&address, named).resolve(&image(&address)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_layer_from_elsewhere_is_fetched_without_credentials_and_only_where_that_is_allowed() {
+    let (registry, elsewhere) = (server(), server());
+    let outside = front(&elsewhere).await;
+    let digest = elsewhere.put_blob("cdn", &b"foreign"[..]).unwrap();
+    let blob = Descriptor {
+        urls: vec![
+            format!("http://{}/v2/cdn/blobs/{digest}", elsewhere.address()),
+            format!("https://u:p@{outside}/v2/cdn/blobs/{digest}"),
+            format!("https://{outside}/v2/cdn/blobs/{digest}"),
+        ],
+        ..Descriptor::of(media_type::DOCKER_LAYER_FOREIGN_GZIP, b"foreign")
+    };
+    let pull = async |foreign_layers| {
+        let named = Host { ca: Some(data("ca.pem")), ..Host::default() };
+        let credentials = Arc::new(StaticCredentials::basic(&outside.to_string(), "u", "p"));
+        let hosts = Hosts([(outside.to_string(), named)].into());
+        let client = Client::new(ClientOptions {
+            hosts,
+            credentials,
+            foreign_layers,
+            ..ClientOptions::default()
+        });
+        let mut sink = Vec::new();
+        client
+            .pull_blob(&image(&registry.address()), &blob, &mut sink, &silent())
+            .await
+            .map(|()| sink)
+    };
+    assert_eq!(pull(ForeignLayers::SameDomain).await.unwrap(), b"foreign");
+    // An address of this machine is nowhere a registry may send anybody.
+    for refused in [ForeignLayers::Refuse, ForeignLayers::Anywhere] {
+        assert!(pull(refused).await.unwrap_err().is_not_found());
+    }
+    let received = elsewhere.take_received();
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert!(received.iter().all(|it| it.authorization.is_none()));
 }
