@@ -95,8 +95,12 @@ fn light(work: &dyn Work, action: Action) -> Result<Light, BuildError> {
         Action::FastKey { vertex, inputs } => {
             Light::Answer(Event::FastKey { vertex, key: work.fast_key(vertex, &inputs)? })
         }
-        Action::LookUp { vertex, key } => Light::Answer(Event::LookUp { vertex, hit: work.look_up(vertex, &key)? }),
-        Action::Load { vertex } => Light::Answer(Event::Load { vertex, loaded: work.load(vertex)? }),
+        Action::LookUp { vertex, key } => {
+            Light::Answer(Event::LookUp { vertex, hit: work.look_up(vertex, &key)? })
+        }
+        Action::Load { vertex } => {
+            Light::Answer(Event::Load { vertex, loaded: work.load(vertex)? })
+        }
         Action::Remember { vertex, key } => {
             work.remember(vertex, &key)?;
             Light::Nothing
@@ -107,7 +111,9 @@ fn light(work: &dyn Work, action: Action) -> Result<Light, BuildError> {
 
 fn heavy(work: &dyn Work, action: Action) -> Result<Event, BuildError> {
     Ok(match action {
-        Action::ContentKey { vertex } => Event::ContentKey { vertex, key: work.content_key(vertex)? },
+        Action::ContentKey { vertex } => {
+            Event::ContentKey { vertex, key: work.content_key(vertex)? }
+        }
         Action::Run { vertex, keys } => {
             work.run(vertex, &keys)?;
             Event::Run { vertex }

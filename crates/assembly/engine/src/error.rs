@@ -10,12 +10,6 @@ pub(crate) fn failed<E: Into<Cause>>(message: impl Into<String>) -> impl FnOnce(
     move |source| BuildError::Failed { message, hint: None, source: Some(source.into()) }
 }
 
-/// As [`failed`], with a way out.
-pub(crate) fn failed_hint<E: Into<Cause>>(message: impl Into<String>, hint: impl Into<String>) -> impl FnOnce(E) -> BuildError {
-    let (message, hint) = (message.into(), hint.into());
-    move |source| BuildError::Failed { message, hint: Some(hint), source: Some(source.into()) }
-}
-
 /// Something is wrong, and nothing lies beneath it.
 pub(crate) fn refused(message: impl Into<String>, hint: Option<&str>) -> BuildError {
     BuildError::Failed { message: message.into(), hint: hint.map(str::to_owned), source: None }

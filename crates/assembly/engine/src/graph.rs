@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use build_api::{BuildError, Network};
+use build_api::BuildError;
 use frontend::{Compiled, Step};
 use llb::Edge;
 use llb::pb::op::Kind;
@@ -45,7 +45,8 @@ impl Node {
 
     /// Which input the result is stacked on, by position in `inputs`.
     pub(crate) fn base(&self) -> Option<usize> {
-        let position = |number: i64| usize::try_from(number).ok().filter(|at| *at < self.inputs.len());
+        let position =
+            |number: i64| usize::try_from(number).ok().filter(|at| *at < self.inputs.len());
         match self.kind()? {
             Kind::Exec(exec) => {
                 let root = exec.mounts.iter().find(|mount| mount.dest == llb_root())?;
@@ -92,23 +93,42 @@ impl Graph {
             })?;
             let mut moved: Vec<usize> = Vec::with_capacity(resolved.vertices.len());
             for vertex in resolved.vertices {
-                let inputs = vertex.inputs.iter().map(|edge| Edge { vertex: moved[edge.vertex], output: edge.output });
+                let inputs = vertex
+                    .inputs
+                    .iter()
+                    .map(|edge| Edge { vertex: moved[edge.vertex], output: edge.output });
                 let inputs: Vec<Edge> = inputs.collect();
                 let step = one.steps.get(&vertex.digest).cloned();
-                let ignore_cache = vertex.metadata.ignore_cache || step.as_ref().is_some_and(|step| step.ignore_cache);
+                let ignore_cache = vertex.metadata.ignore_cache
+                    || step.as_ref().is_some_and(|step| step.ignore_cache);
                 if let Some(&position) = positions.get(&vertex.digest) {
                     graph.nodes[position].ignore_cache |= ignore_cache;
                     moved.push(position);
                     continue;
                 }
-                let name = vertex.name().map(str::to_owned).or_else(|| step.as_ref().map(|step| step.name.clone()));
+                let name = vertex
+                    .name()
+                    .map(str::to_owned)
+                    .or_else(|| step.as_ref().map(|step| step.name.clone()));
                 let name = name.unwrap_or_else(|| describe(vertex.kind()));
                 positions.insert(vertex.digest.clone(), graph.nodes.len());
                 moved.push(graph.nodes.len());
-                let node = Node { id: vertex.digest, op: vertex.op, inputs, step, name, ignore_cache, results: Vec::new() };
+                let node = Node {
+                    id: vertex.digest,
+                    op: vertex.op,
+                    inputs,
+                    step,
+                    name,
+                    ignore_cache,
+                    results: Vec::new(),
+                };
                 graph.nodes.push(node);
             }
-            graph.results.push(resolved.result.map(|edge| Edge { vertex: moved[edge.vertex], output: edge.output }));
+            graph.results.push(
+                resolved
+                    .result
+                    .map(|edge| Edge { vertex: moved[edge.vertex], output: edge.output }),
+            );
         }
         graph.mark();
         Ok(graph)
@@ -148,14 +168,5 @@ fn describe(kind: &Kind) -> String {
         Kind::Merge(_) => "merge".to_owned(),
         Kind::Diff(_) => "diff".to_owned(),
         _ => "operation".to_owned(),
-    }
-}
-
-/// The network of a step, from LLB.
-pub(crate) fn network(mode: i32) -> Network {
-    match llb::pb::NetMode::try_from(mode) {
-        Ok(llb::pb::NetMode::Host) => Network::Host,
-        Ok(llb::pb::NetMode::None) => Network::None,
-        _ => Network::Default,
     }
 }

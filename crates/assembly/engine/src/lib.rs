@@ -4,6 +4,104 @@
 //! vertices of all definitions are merged to one graph; the `solver` says what to run; sources, `fstree`, `snapshot` and
 //! `executor` do it; `exporters` write the results. The engine knows no terminal, no environment and no home directory.
 
+mod build;
+mod contents;
+mod context;
+mod driver;
+mod error;
+mod exec;
+mod fetcher;
+mod fileop;
+mod graph;
+mod keys;
 mod options;
+mod records;
+mod reporter;
+mod resolver;
+mod times;
+mod unpack;
+mod value;
+mod work;
+
+use build_api::{BuildError, BuildRequest, Builder, Outcome};
+use emulation::{Emulators, PlatformStatus};
+use executor::{Identity, IdentityKind};
+use fstree::Owners;
+use report::Progress;
+use snapshot::Snapshots;
+use sources::{Remote, RemoteOptions};
+use store::Store;
 
 pub use options::{EngineOptions, RunRequest, Volume};
+
+use error::{failed, refused};
+
+/// A builder in this process.
+pub struct Engine {
+    options: EngineOptions,
+    store: Store,
+    remote: Remote,
+    emulators: Emulators,
+}
+
+impl Engine {
+    /// Opens the store. Nothing else is looked at, started or connected before it is needed.
+    pub fn open(options: EngineOptions) -> Result<Self, BuildError> {
+        let store = Store::open(&options.store_dir).map_err(failed("cannot open the store"))?;
+        let client = registry::ClientOptions {
+            hosts: options.hosts.clone(),
+            credentials: std::sync::Arc::clone(&options.credentials),
+            proxy: options.proxy(),
+            ..registry::ClientOptions::default()
+        };
+        let remote = Remote::new(RemoteOptions { client, offline: options.offline });
+        let emulators = Emulators::discover(emulation::Settings {
+            search: options.emulator_dirs.clone(),
+            emulators: options.emulators.clone(),
+            private_namespace: options.identity.is_some(),
+        });
+        Ok(Self { options, store, remote, emulators })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The way to registries.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// How the usual platforms run here.
+    pub fn platforms(&self) -> Vec<PlatformStatus> {
+        self.emulators.status()
+    }
+
+    fn snapshots(&self) -> Result<Snapshots, BuildError> {
+        let identity = self.options.identity.as_ref();
+        let identity = identity
+            .ok_or_else(|| refused("no namespace was entered (a bug in crossdock)", None))?;
+        Ok(Snapshots::new(self.store.clone(), owners(identity)))
+    }
+}
+
+/// How the ids of images are kept on disk.
+pub fn owners(identity: &Identity) -> Owners {
+    match identity.kind {
+        IdentityKind::Root | IdentityKind::SubIds => {
+            Owners::Shifted { offset: identity.offset, count: identity.count }
+        }
+        IdentityKind::SingleId => Owners::Recorded,
+    }
+}
+
+impl Builder for Engine {
+    fn build(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+    ) -> Result<Outcome, BuildError> {
+        build::build(self, request, progress)
+    }
+}

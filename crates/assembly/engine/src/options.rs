@@ -25,8 +25,26 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Set when the user interrupts.
     pub cancel: Arc<AtomicBool>,
-    /// Socket of a Docker Engine, for `--load`.
-    pub docker_socket: Option<PathBuf>,
+    /// `DOCKER_HOST`, for `--load`.
+    pub docker_host: Option<String>,
+    /// Emulators named one by one, by architecture.
+    pub emulators: BTreeMap<String, PathBuf>,
+    /// Never use the network.
+    pub offline: bool,
+}
+
+impl EngineOptions {
+    pub(crate) fn proxy(&self) -> registry::ProxyOptions {
+        let find = |name: &str| {
+            let found = self.proxies.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
+        registry::ProxyOptions {
+            http: find("HTTP_PROXY"),
+            https: find("HTTPS_PROXY"),
+            no_proxy: find("NO_PROXY").unwrap_or_default(),
+        }
+    }
 }
 
 /// `crossdock run`: one process in a fresh container of an image.

@@ -1,6 +1,5 @@
 //! Tells what happens, with the time since the build began.
 
-
 use std::time::Instant;
 
 use oci::Platform;
@@ -17,8 +16,19 @@ impl<'a> Reporter<'a> {
         Self { progress, began: Instant::now() }
     }
 
-    pub(crate) fn vertex(&self, id: &VertexId, name: &str, platform: Option<Platform>, emulator: Option<String>) {
-        self.progress.event(Event::Vertex { id: id.clone(), name: name.to_owned(), platform, emulator });
+    pub(crate) fn vertex(
+        &self,
+        id: &VertexId,
+        name: &str,
+        platform: Option<Platform>,
+        emulator: Option<String>,
+    ) {
+        self.progress.event(Event::Vertex {
+            id: id.clone(),
+            name: name.to_owned(),
+            platform,
+            emulator,
+        });
     }
 
     pub(crate) fn started(&self, id: &VertexId) {
@@ -37,22 +47,25 @@ impl<'a> Reporter<'a> {
         self.progress.event(Event::Log { id: id.clone(), stream, data: data.to_vec() });
     }
 
-    pub(crate) fn transfer(&self, id: &VertexId, label: &str, current: u64, total: Option<u64>, done: bool) {
-        self.progress.event(Event::Transfer { id: id.clone(), label: label.to_owned(), current, total, done });
+    pub(crate) fn transfer(
+        &self,
+        id: &VertexId,
+        label: &str,
+        current: u64,
+        total: Option<u64>,
+        done: bool,
+    ) {
+        self.progress.event(Event::Transfer {
+            id: id.clone(),
+            label: label.to_owned(),
+            current,
+            total,
+            done,
+        });
     }
 
     pub(crate) fn note(&self, text: impl Into<String>) {
         self.progress.event(Event::Note(text.into()));
-    }
-
-    /// Runs `work` as a step of its own that is no vertex of the graph: a pull, an export.
-    pub(crate) fn step<T, E: std::fmt::Display>(&self, name: &str, work: impl FnOnce(&VertexId) -> Result<T, E>) -> Result<T, E> {
-        let id = oci::Digest::of(name.as_bytes());
-        self.vertex(&id, name, None, None);
-        self.started(&id);
-        let result = work(&id);
-        self.finished(&id, result.as_ref().err().map(ToString::to_string));
-        result
     }
 }
 

@@ -121,8 +121,15 @@ impl Downloads {
             && let Some(size) = self.store.blob_size(digest)
         {
             let same = remembered.filter(|it| it.digest == *digest);
-            let (modified, server_name) = same.map_or((None, None), |it| (it.modified, it.server_name));
-            return Ok(Download { digest: digest.clone(), size, modified, server_name, etag: None });
+            let (modified, server_name) =
+                same.map_or((None, None), |it| (it.modified, it.server_name));
+            return Ok(Download {
+                digest: digest.clone(),
+                size,
+                modified,
+                server_name,
+                etag: None,
+            });
         }
         if self.remote.is_offline() {
             return remembered.ok_or_else(|| DownloadError::Offline { url: url.to_owned() });
@@ -131,7 +138,8 @@ impl Downloads {
         let download = loop {
             match self.remote.block_on(self.attempt(url, remembered.as_ref(), checksum, progress)) {
                 Err(DownloadError::Transfer { .. }) if attempt < ATTEMPTS => {}
-                Err(DownloadError::Status { status, .. }) if attempt < ATTEMPTS && passing(status) => {}
+                Err(DownloadError::Status { status, .. })
+                    if attempt < ATTEMPTS && passing(status) => {}
                 outcome => break outcome?,
             }
             std::thread::sleep(Duration::from_millis(250 << attempt));
@@ -140,7 +148,11 @@ impl Downloads {
         if let Some(expected) = checksum
             && *expected != download.digest
         {
-            return Err(DownloadError::Checksum { url: url.to_owned(), expected: expected.clone(), found: download.digest });
+            return Err(DownloadError::Checksum {
+                url: url.to_owned(),
+                expected: expected.clone(),
+                found: download.digest,
+            });
         }
         self.remember(url, &download)?;
         Ok(download)
@@ -164,7 +176,8 @@ impl Downloads {
         let (etag, modified) = (header(ETAG), header(LAST_MODIFIED));
         let server_name = header(CONTENT_DISPOSITION).and_then(|value| file_name(&value));
         let total = response.content_length();
-        let store_error = |source| DownloadError::Store { url: url.to_owned(), source: Box::new(source) };
+        let store_error =
+            |source| DownloadError::Store { url: url.to_owned(), source: Box::new(source) };
         let mut writer = match checksum {
             Some(digest) => self.store.blob_writer_like(digest),
             None => self.store.blob_writer(),
@@ -182,12 +195,18 @@ impl Downloads {
             progress(done, total);
         }
         let (digest, size) = writer.commit(None).map_err(store_error)?;
-        let modified = modified.and_then(|value| jiff::fmt::rfc2822::parse(&value).ok()).map(|time| time.timestamp().as_second());
+        let modified = modified
+            .and_then(|value| jiff::fmt::rfc2822::parse(&value).ok())
+            .map(|time| time.timestamp().as_second());
         Ok(Download { digest, size, modified, server_name, etag })
     }
 
     /// Asks along redirects.
-    async fn get(&self, url: &str, remembered: Option<&Download>) -> Result<Response, DownloadError> {
+    async fn get(
+        &self,
+        url: &str,
+        remembered: Option<&Download>,
+    ) -> Result<Response, DownloadError> {
         let address = || DownloadError::Address { url: url.to_owned() };
         let mut target: Url = url.parse().map_err(|_| address())?;
         let client = self.remote.web_client().map_err(|error| transfer(url, error))?;
@@ -203,8 +222,11 @@ impl Downloads {
                 request = request.header("If-None-Match", etag);
             }
             let response = request.send().await.map_err(|error| transfer(url, error))?;
-            let moved = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
-            let Some(location) = text(response.headers(), LOCATION).filter(|_| moved) else { return Ok(response) };
+            let moved =
+                response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
+            let Some(location) = text(response.headers(), LOCATION).filter(|_| moved) else {
+                return Ok(response);
+            };
             target = target.join(&location).map_err(|_| address())?;
         }
         Err(DownloadError::Redirects { url: url.to_owned() })
@@ -213,13 +235,16 @@ impl Downloads {
     fn remembered(&self, url: &str) -> Result<Option<Download>, DownloadError> {
         let record = self.store.get("http", url).map_err(|source| keep(url, source))?;
         Ok(record.and_then(|record| {
-            let (digest, size, modified, server_name, etag) = serde_json::from_slice(&record).ok()?;
+            let (digest, size, modified, server_name, etag) =
+                serde_json::from_slice(&record).ok()?;
             Some(Download { digest, size, modified, server_name, etag })
         }))
     }
 
     fn remember(&self, url: &str, it: &Download) -> Result<(), DownloadError> {
-        let record = serde_json::to_vec(&(&it.digest, it.size, it.modified, &it.server_name, &it.etag)).unwrap_or_default();
+        let record =
+            serde_json::to_vec(&(&it.digest, it.size, it.modified, &it.server_name, &it.etag))
+                .unwrap_or_default();
         let refs = [store::Ref::Blob(it.digest.clone())];
         self.store.put("http", url, &record, &refs).map_err(|source| keep(url, source))
     }
@@ -229,7 +254,10 @@ fn passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-fn transfer(url: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DownloadError {
+fn transfer(
+    url: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> DownloadError {
     DownloadError::Transfer { url: url.to_owned(), source: error.into() }
 }
 
@@ -243,9 +271,11 @@ fn text(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<String
 
 /// The file name in `attachment; filename="a.tar"`, if it is a plain one.
 fn file_name(disposition: &str) -> Option<String> {
-    let parameter = disposition.split(';').map(str::trim).find_map(|part| part.strip_prefix("filename="))?;
+    let parameter =
+        disposition.split(';').map(str::trim).find_map(|part| part.strip_prefix("filename="))?;
     let name = parameter.trim_matches('"');
-    let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
+    let plain =
+        !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0']);
     plain.then(|| name.to_owned())
 }
 

@@ -2,12 +2,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use blobs::{BlobError, BlobReader, read_verified};
-use oci::{Descriptor, Digest, Document, DocumentError, ImageConfig, Index, Manifest, Platform, Reference, media_type};
+use archive::OciLayout;
+use blobs::{BlobError, BlobWriter, read_verified};
+use oci::{
+    Descriptor, Digest, Document, DocumentError, ImageConfig, Index, Manifest, Platform, Reference,
+    media_type,
+};
 use registry::{BlobSink, ProgressFn, RegistryError};
 use store::{Partial, Store, StoreError};
 
-use crate::Remote;
+use crate::{LayoutRef, Remote};
 
 /// Whether a registry is asked for a name that the store knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Image {
     pub config: Document<ImageConfig>,
     /// Index or manifest that the name leads to.
     pub root: Digest,
+    /// The OCI layout it is from; `reference` is then a name that no registry knows.
+    pub layout: Option<LayoutRef>,
 }
 
 /// Why an image cannot be used.
@@ -93,6 +99,15 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: Box<BlobError>,
+    },
+    /// An OCI layout cannot be read.
+    #[error("cannot read OCI layout {image}")]
+    Layout {
+        /// Where it is.
+        image: String,
+        /// Why.
+        #[source]
+        source: Box<archive::ArchiveError>,
     },
     /// A document is not what it should be.
     #[error("{image} is malformed")]
@@ -158,14 +173,22 @@ impl Images {
     fn find_anew(&self, reference: &Reference) -> Result<Found, ImageError> {
         let image = reference.familiar();
         let named = self.store.lookup(&reference.to_string()).map_err(store_error(&image))?;
-        let named = named.filter(|_| self.policy == PullPolicy::Missing || self.remote.is_offline());
+        let named =
+            named.filter(|_| self.policy == PullPolicy::Missing || self.remote.is_offline());
         let (descriptor, local) = match (named, reference.digest()) {
             (Some(descriptor), _) => (descriptor, true),
-            (None, Some(digest)) if self.store.blob_size(digest).is_some() => (self.stored_descriptor(&image, digest)?, true),
+            (None, Some(digest)) if self.store.blob_size(digest).is_some() => {
+                (self.stored_descriptor(&image, digest)?, true)
+            }
             _ => (self.resolve_remotely(reference)?, false),
         };
         let manifests = self.manifests(reference, &descriptor, 0)?;
-        Ok(Found { reference: reference.with_digest(descriptor.digest.clone()), descriptor, manifests, local })
+        Ok(Found {
+            reference: reference.with_digest(descriptor.digest.clone()),
+            descriptor,
+            manifests,
+            local,
+        })
     }
 
     /// A descriptor for a manifest or index that the store has, by digest alone.
@@ -173,7 +196,8 @@ impl Images {
         let size = self.store.blob_size(digest).unwrap_or_default();
         let blob = Descriptor::new("", digest.clone(), size);
         let raw = read_verified(&self.store, &blob, DOCUMENT_LIMIT).map_err(blob_error(image))?;
-        let media_type = document_type(&raw).ok_or_else(|| malformed(image, "it is neither a manifest nor an index"))?;
+        let media_type = document_type(&raw)
+            .ok_or_else(|| malformed(image, "it is neither a manifest nor an index"))?;
         Ok(Descriptor { media_type, ..blob })
     }
 
@@ -182,11 +206,18 @@ impl Images {
         if self.remote.is_offline() {
             return Err(ImageError::Offline { image });
         }
-        self.remote.block_on(self.remote.client().resolve(reference)).map_err(registry_error(&image))
+        self.remote
+            .block_on(self.remote.client().resolve(reference))
+            .map_err(registry_error(&image))
     }
 
     /// The manifests beneath a descriptor, in order.
-    fn manifests(&self, reference: &Reference, descriptor: &Descriptor, depth: usize) -> Result<Vec<Descriptor>, ImageError> {
+    fn manifests(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<Vec<Descriptor>, ImageError> {
         if media_type::is_manifest(&descriptor.media_type) {
             return Ok(vec![descriptor.clone()]);
         }
@@ -202,7 +233,10 @@ impl Images {
         let mut manifests = Vec::new();
         for entry in &index.value.manifests {
             // Attestations are listed as images for the platform unknown/unknown.
-            let attestation = entry.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest");
+            let attestation = entry
+                .annotations
+                .get("vnd.docker.reference.type")
+                .is_some_and(|kind| kind == "attestation-manifest");
             if media_type::is_index(&entry.media_type) {
                 manifests.extend(self.manifests(reference, entry, depth + 1)?);
             } else if media_type::is_manifest(&entry.media_type) && !attestation {
@@ -215,18 +249,106 @@ impl Images {
     /// The image for `platform`.
     pub fn image(&self, reference: &Reference, platform: &Platform) -> Result<Image, ImageError> {
         let found = self.find(reference)?;
-        let image = reference.familiar();
-        let alone = found.manifests.len() == 1 && media_type::is_manifest(&found.descriptor.media_type);
-        let chosen = if alone {
-            found.manifests.first().cloned()
-        } else {
-            images::select_manifest(&found.manifests, platform)
+        self.choose(&found, platform)
+    }
+
+    fn choose(&self, found: &Found, platform: &Platform) -> Result<Image, ImageError> {
+        if media_type::is_manifest(&found.descriptor.media_type) {
+            let image = self.open(found, &found.descriptor)?;
+            let have = image.config.value.platform();
+            // An image that names no platform is anybody's; one for another platform is not what was asked for.
+            let only = Descriptor { platform: Some(have.clone()), ..image.descriptor.clone() };
+            if image.config.value.os.is_empty()
+                || images::select(&Index::new(vec![only]), platform).is_some()
+            {
+                return Ok(image);
+            }
+            return Err(ImageError::NoPlatform {
+                image: found.reference.familiar(),
+                platform: platform.clone(),
+                have: vec![have],
+            });
+        }
+        let index = Index::new(found.manifests.clone());
+        let Some(descriptor) = images::select(&index, platform) else {
+            let have = found
+                .manifests
+                .iter()
+                .filter_map(|it| it.platform.clone())
+                .map(Platform::normalized)
+                .collect();
+            return Err(ImageError::NoPlatform {
+                image: found.reference.familiar(),
+                platform: platform.clone(),
+                have,
+            });
         };
-        let Some(descriptor) = chosen else {
-            let have = found.manifests.iter().filter_map(|it| it.platform.clone()).map(Platform::normalized).collect();
-            return Err(ImageError::NoPlatform { image, platform: platform.clone(), have });
+        self.open(found, descriptor)
+    }
+
+    /// The image for `platform` in an OCI layout. Its documents are copied to the store, its layers stay.
+    pub fn layout(&self, layout: &LayoutRef, platform: &Platform) -> Result<Image, ImageError> {
+        let (archive, descriptor) = layout.open()?;
+        let name = layout.path.display().to_string();
+        self.import(&name, &archive, &descriptor, 0)?;
+        let reference: Reference = format!("oci-layout.invalid/image@{}", descriptor.digest)
+            .parse()
+            .map_err(|_| malformed(&name, "its digest is malformed"))?;
+        let manifests = self.manifests(&reference, &descriptor, 0)?;
+        let found = Found { reference, descriptor, manifests, local: true };
+        let image = self.choose(&found, platform).map_err(|error| match error {
+            ImageError::NoPlatform { platform, have, .. } => {
+                ImageError::NoPlatform { image: name, platform, have }
+            }
+            other => other,
+        })?;
+        Ok(Image { layout: Some(layout.clone()), ..image })
+    }
+
+    /// Copies manifests, indexes and configs from a layout.
+    fn import(
+        &self,
+        name: &str,
+        from: &OciLayout,
+        descriptor: &Descriptor,
+        depth: usize,
+    ) -> Result<(), ImageError> {
+        if depth > INDEX_DEPTH {
+            return Err(malformed(name, "indexes are nested too deep"));
+        }
+        let raw = match read_verified(from, descriptor, DOCUMENT_LIMIT) {
+            Ok(raw) => raw,
+            // A layout may hold some platforms of an index only.
+            Err(BlobError::Missing(_)) if depth > 0 => return Ok(()),
+            Err(error) => return Err(blob_error(name)(error)),
         };
-        self.open(&found, &descriptor)
+        self.store.put_bytes(&raw).map_err(store_error(name))?;
+        if media_type::is_index(&descriptor.media_type) {
+            let index =
+                Document::<Index>::parse(raw, "image index").map_err(document_error(name))?;
+            for entry in &index.value.manifests {
+                self.import(name, from, entry, depth + 1)?;
+            }
+        } else if media_type::is_manifest(&descriptor.media_type) {
+            let manifest =
+                Document::<Manifest>::parse(raw, "image manifest").map_err(document_error(name))?;
+            let config = &manifest.value.config;
+            let raw = read_verified(from, config, DOCUMENT_LIMIT).map_err(blob_error(name))?;
+            self.store.put_bytes(&raw).map_err(store_error(name))?;
+        }
+        Ok(())
+    }
+
+    /// Brings a layer from a layout into the store.
+    pub fn fetch_from_layout(
+        &self,
+        layout: &LayoutRef,
+        blob: &Descriptor,
+    ) -> Result<(), ImageError> {
+        let name = layout.path.display().to_string();
+        let (archive, _) = layout.open()?;
+        let mut reader = blobs::BlobReader::open(&archive, blob).map_err(blob_error(&name))?;
+        BlobWriter::put(&self.store, blob, &mut reader).map_err(blob_error(&name))
     }
 
     /// Every platform's image.
@@ -238,15 +360,22 @@ impl Images {
     fn open(&self, found: &Found, descriptor: &Descriptor) -> Result<Image, ImageError> {
         let image = found.reference.familiar();
         let raw = self.document(&found.reference, descriptor)?;
-        let manifest = Document::<Manifest>::parse(raw, "image manifest").map_err(document_error(&image))?;
+        let manifest =
+            Document::<Manifest>::parse(raw, "image manifest").map_err(document_error(&image))?;
         let raw = self.document(&found.reference, &manifest.value.config)?;
-        let config = Document::<ImageConfig>::parse(raw, "image configuration").map_err(document_error(&image))?;
+        let config = Document::<ImageConfig>::parse(raw, "image configuration")
+            .map_err(document_error(&image))?;
         let (layers, diff_ids) = (&manifest.value.layers, &config.value.rootfs.diff_ids);
         if layers.len() != diff_ids.len() {
-            let reason = format!("its manifest lists {} layers, its configuration {}", layers.len(), diff_ids.len());
+            let reason = format!(
+                "its manifest lists {} layers, its configuration {}",
+                layers.len(),
+                diff_ids.len()
+            );
             return Err(malformed(&image, &reason));
         }
-        let places: Vec<_> = layers.iter().map(|blob| (blob.digest.clone(), found.reference.name())).collect();
+        let places: Vec<_> =
+            layers.iter().map(|blob| (blob.digest.clone(), found.reference.name())).collect();
         if !found.local {
             self.store.record_locations(&places).map_err(store_error(&image))?;
         }
@@ -256,6 +385,7 @@ impl Images {
             manifest,
             config,
             root: found.descriptor.digest.clone(),
+            layout: None,
         })
     }
 
@@ -266,7 +396,9 @@ impl Images {
             match read_verified(&self.store, blob, DOCUMENT_LIMIT) {
                 Ok(raw) => return Ok(raw),
                 // Damaged: put aside and fetched again.
-                Err(BlobError::Mismatch { .. }) => self.store.quarantine(&blob.digest).map_err(store_error(&image))?,
+                Err(BlobError::Mismatch { .. }) => {
+                    self.store.quarantine(&blob.digest).map_err(store_error(&image))?
+                }
                 Err(error) => return Err(blob_error(&image)(error)),
             }
         }
@@ -274,11 +406,18 @@ impl Images {
             return Err(ImageError::Offline { image });
         }
         if blob.size > DOCUMENT_LIMIT {
-            return Err(malformed(&image, &format!("a document of {} bytes is too large", blob.size)));
+            return Err(malformed(
+                &image,
+                &format!("a document of {} bytes is too large", blob.size),
+            ));
         }
-        let is_manifest = media_type::is_index(&blob.media_type) || media_type::is_manifest(&blob.media_type);
+        let is_manifest =
+            media_type::is_index(&blob.media_type) || media_type::is_manifest(&blob.media_type);
         let raw = if is_manifest {
-            let manifest = self.remote.block_on(self.remote.client().manifest(reference, Some(blob))).map_err(registry_error(&image))?;
+            let manifest = self
+                .remote
+                .block_on(self.remote.client().manifest(reference, Some(blob)))
+                .map_err(registry_error(&image))?;
             manifest.1.to_vec()
         } else {
             let mut raw: Vec<u8> = Vec::new();
@@ -293,7 +432,12 @@ impl Images {
 
     /// Brings a layer's blob into the store, if it is not there. `from` is any reference to a repository that has it;
     /// other repositories known to hold it are tried after that one.
-    pub fn fetch_layer(&self, from: &Reference, blob: &Descriptor, progress: &ProgressFn) -> Result<(), ImageError> {
+    pub fn fetch_layer(
+        &self,
+        from: &Reference,
+        blob: &Descriptor,
+        progress: &ProgressFn,
+    ) -> Result<(), ImageError> {
         let image = from.familiar();
         if self.store.blob_size(&blob.digest).is_some() {
             return Ok(());

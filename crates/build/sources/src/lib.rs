@@ -13,5 +13,5 @@ mod remote;
 
 pub use download::{Download, DownloadError, Downloads};
 pub use image::{Found, Image, ImageError, Images, PullPolicy};
-pub use layout::{LayoutRef, open_layout};
+pub use layout::LayoutRef;
 pub use remote::{Remote, RemoteOptions};

@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use registry::{Client, ClientOptions};
@@ -38,6 +37,11 @@ impl Remote {
         self.0.client.get_or_init(|| Client::new(self.0.options.client.clone()))
     }
 
+    /// A client for web servers that are no registries: it follows no redirects and sends no credentials.
+    pub fn web_client(&self) -> Result<reqwest::Client, registry::RegistryError> {
+        self.client().web_client()
+    }
+
     /// Waits for a future on the shared runtime. Not to be called from within a future.
     ///
     /// # Panics
@@ -53,7 +57,12 @@ impl Remote {
     pub fn handle(&self) -> tokio::runtime::Handle {
         let runtime = self.0.runtime.get_or_init(|| {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(2).enable_all().thread_name("network").build().map_err(|error| error.to_string())
+            builder
+                .worker_threads(2)
+                .enable_all()
+                .thread_name("network")
+                .build()
+                .map_err(|error| error.to_string())
         });
         match runtime {
             Ok(runtime) => runtime.handle().clone(),

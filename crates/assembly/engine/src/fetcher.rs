@@ -1,0 +1,112 @@
+//! Layers of images, from where they are known to be.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci::{Digest, Reference};
+use snapshot::{BlobLayer, LayerSource};
+use sources::{Image, Images, LayoutRef};
+use store::Store;
+
+use crate::error::chain;
+use crate::reporter::Reporter;
+
+/// Where the bytes of a layer can be had.
+#[derive(Clone)]
+enum Place {
+    Registry(Reference),
+    Layout(LayoutRef),
+}
+
+/// Brings layers into the store when somebody needs their bytes.
+pub(crate) struct Fetcher<'a> {
+    store: &'a Store,
+    images: &'a Images,
+    reporter: Reporter<'a>,
+    places: Mutex<BTreeMap<Digest, Place>>,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(crate) fn new(store: &'a Store, images: &'a Images, reporter: Reporter<'a>) -> Self {
+        Self { store, images, reporter, places: Mutex::default() }
+    }
+
+    /// Notes that `image` has the blob.
+    pub(crate) fn remember(&self, blob: &Digest, image: &Image) {
+        let place = match &image.layout {
+            Some(layout) => Place::Layout(layout.clone()),
+            None => Place::Registry(image.reference.clone()),
+        };
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.clone(), place);
+    }
+
+    /// Makes sure that the store has the blob.
+    pub(crate) fn fetch(&self, blob: &oci::Descriptor) -> io::Result<()> {
+        if self.store.blob_size(&blob.digest).is_some() {
+            return Ok(());
+        }
+        let place =
+            self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
+        let place = place.ok_or_else(|| {
+            io::Error::other(format!("nobody knows where blob {} is", blob.digest))
+        })?;
+        let name = match &place {
+            Place::Registry(reference) => format!("pull {}", reference.familiar()),
+            Place::Layout(layout) => format!("read {}", layout.path.display()),
+        };
+        let id = Digest::of(format!("{name} {}", blob.digest).as_bytes());
+        let label = format!("{}:{}", blob.digest.algorithm(), blob.digest.short());
+        self.reporter.vertex(&id, &name, None, None);
+        self.reporter.started(&id);
+        let outcome = match &place {
+            Place::Registry(reference) => self.pull(&id, &label, reference, blob),
+            Place::Layout(layout) => self.images.fetch_from_layout(layout, blob),
+        };
+        let outcome = outcome.map_err(|error| io::Error::other(chain(&error)));
+        self.reporter.transfer(&id, &label, blob.size, Some(blob.size), true);
+        self.reporter.finished(&id, outcome.as_ref().err().map(ToString::to_string));
+        outcome
+    }
+
+    fn pull(
+        &self,
+        id: &Digest,
+        label: &str,
+        reference: &Reference,
+        blob: &oci::Descriptor,
+    ) -> Result<(), sources::ImageError> {
+        // The client's callback has no borrowed parts: it counts, and a thread of this call tells.
+        let done = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&done);
+        let progress: registry::ProgressFn =
+            Arc::new(move |bytes| counter.store(bytes, Ordering::Relaxed));
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    self.reporter.transfer(
+                        id,
+                        label,
+                        done.load(Ordering::Relaxed),
+                        Some(blob.size),
+                        false,
+                    );
+                    std::thread::park_timeout(std::time::Duration::from_millis(100));
+                }
+            });
+            let outcome = self.images.fetch_layer(reference, blob, &progress);
+            over.store(true, Ordering::Relaxed);
+            outcome
+        })
+    }
+}
+
+impl LayerSource for Fetcher<'_> {
+    fn open(&self, layer: &BlobLayer) -> io::Result<Box<dyn Read + Send>> {
+        self.fetch(&layer.descriptor)?;
+        let file = self.store.open_blob(&layer.descriptor.digest).map_err(io::Error::other)?;
+        Ok(Box::new(file))
+    }
+}

@@ -1,0 +1,92 @@
+//! Answers the frontend's questions about images, and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use frontend::{ImageName, ImageResolver, ResolveError, ResolvedImage};
+use oci::{Digest, Platform};
+use sources::{Image, ImageError, Images, LayoutRef};
+
+/// Images of one build.
+pub(crate) struct Resolver<'a> {
+    pub(crate) images: &'a Images,
+    /// OCI layouts by the name of their context.
+    pub(crate) layouts: BTreeMap<String, LayoutRef>,
+    /// When the images that were asked for were made, in seconds; the newest is a time the result may come from.
+    pub(crate) created: Mutex<Option<i64>>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(images: &'a Images, layouts: BTreeMap<String, LayoutRef>) -> Self {
+        Self { images, layouts, created: Mutex::new(None) }
+    }
+
+    /// The image that a source vertex names.
+    pub(crate) fn image(
+        &self,
+        name: ImageName<'_>,
+        platform: &Platform,
+    ) -> Result<Image, ImageError> {
+        match name {
+            ImageName::Reference(reference) => self.images.image(reference, platform),
+            ImageName::Layout(name) => match self.layouts.get(name) {
+                Some(layout) => self.images.layout(layout, platform),
+                None => Err(ImageError::Malformed {
+                    image: name.to_owned(),
+                    reason: "no context has this name".to_owned(),
+                }),
+            },
+        }
+    }
+
+    pub(crate) fn newest(&self) -> Option<i64> {
+        *self.created.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ImageResolver for Resolver<'_> {
+    fn resolve(
+        &self,
+        name: ImageName<'_>,
+        platform: &Platform,
+    ) -> Result<ResolvedImage, ResolveError> {
+        let image = self.image(name, platform).map_err(resolve_error)?;
+        let created = image
+            .config
+            .value
+            .created
+            .as_deref()
+            .and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        if let Some(created) = created.map(jiff::Timestamp::as_second) {
+            let mut newest = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+            *newest = Some(newest.map_or(created, |newest| newest.max(created)));
+        }
+        let digest: Digest = image.root;
+        Ok(ResolvedImage { digest, config: image.config.value })
+    }
+}
+
+fn resolve_error(error: ImageError) -> ResolveError {
+    match error {
+        ImageError::NoPlatform { image, platform, have } => {
+            ResolveError::NoPlatform { image, platform, available: have }
+        }
+        ImageError::Registry { ref image, ref source } if source.is_not_found() => {
+            ResolveError::NotFound(image.clone())
+        }
+        ImageError::Registry { image, source } => {
+            let hint = source.hint();
+            ResolveError::Failed {
+                message: format!("cannot get image `{image}`"),
+                hint,
+                source: Some(source),
+            }
+        }
+        other => ResolveError::Failed {
+            message: other.to_string(),
+            hint: None,
+            source: std::error::Error::source(&other)
+                .map(|cause| crate::error::chain(cause).into()),
+        },
+    }
+}

@@ -1,0 +1,689 @@
+//! What the solver's actions mean for LLB operations.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use build_api::{BuildError, StepFailure};
+use frontend::ImageName;
+use fstree::{Changeset, EmptyTree, Mtime, TreeView};
+use layer::WindowsBase;
+use llb::Edge;
+use llb::pb::op::Kind;
+use oci::{Digest, Platform, Reference};
+use report::{Diagnostic, SourceText};
+use snapshot::{BlobLayer, Layer, LayerKind, LayerSource as _, Snapshots};
+use sources::Downloads;
+use store::Store;
+
+use crate::contents::{self, Times};
+use crate::context::Contexts;
+use crate::driver::Work;
+use crate::error::{chain, failed, refused};
+use crate::exec::{Failed, Runner};
+use crate::fetcher::Fetcher;
+use crate::fileop::{FileError, Making, Trees, evaluate};
+use crate::graph::{Graph, Node};
+use crate::records::{self, LayerRecord};
+use crate::reporter::Reporter;
+use crate::resolver::Resolver;
+use crate::unpack::Archives;
+use crate::value::{LocalContext, StackLayer, Value};
+
+/// A layer of a Windows base may unpack to at most this many bytes.
+const BASE_LIMIT: u64 = 64 << 30;
+
+/// Everything the vertices of one build share.
+pub(crate) struct Build<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) store: &'a Store,
+    pub(crate) snapshots: &'a Snapshots,
+    pub(crate) resolver: &'a Resolver<'a>,
+    pub(crate) downloads: &'a Downloads,
+    pub(crate) fetcher: &'a Fetcher<'a>,
+    pub(crate) runner: &'a Runner<'a>,
+    pub(crate) emulators: &'a emulation::Emulators,
+    pub(crate) archives: &'a Archives,
+    pub(crate) contexts: &'a Contexts,
+    pub(crate) dockerfile: &'a SourceText,
+    pub(crate) reporter: Reporter<'a>,
+    /// The time of what the build itself makes.
+    pub(crate) now: i64,
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) state: Vec<VertexState>,
+}
+
+/// What is known of a vertex while it is solved.
+#[derive(Default)]
+pub(crate) struct VertexState {
+    pub(crate) value: OnceLock<Value>,
+    found: Mutex<Option<StackLayer>>,
+    changes: OnceLock<Arc<Changeset>>,
+    /// Keys under which its layer is recorded once that is durable.
+    keys: Mutex<Vec<Digest>>,
+}
+
+impl Build<'_> {
+    fn node(&self, vertex: usize) -> &Node {
+        &self.graph.nodes[vertex]
+    }
+
+    /// The result of an edge. Asked for only when its vertex is done.
+    pub(crate) fn value(&self, edge: Edge) -> Result<Value, BuildError> {
+        let value = self.state[edge.vertex].value.get();
+        value.cloned().ok_or_else(|| {
+            refused("a step was started before what it needs (a bug in crossdock)", None)
+        })
+    }
+
+    fn inputs(&self, node: &Node) -> Result<Vec<Value>, BuildError> {
+        node.inputs.iter().map(|edge| self.value(*edge)).collect()
+    }
+
+    fn finish(&self, vertex: usize, value: Value) {
+        drop(self.state[vertex].value.set(value));
+    }
+
+    /// The local directory of a source vertex, walked once.
+    fn local(&self, vertex: usize) -> Result<Option<Arc<LocalContext>>, BuildError> {
+        match self.node(vertex).kind() {
+            Some(Kind::Source(source)) if source.identifier.starts_with("local://") => {
+                if let Some(Value::Context(context)) = self.state[vertex].value.get() {
+                    return Ok(Some(Arc::clone(context)));
+                }
+                let context = self.contexts.open(source)?;
+                self.finish(vertex, Value::Context(Arc::clone(&context)));
+                Ok(Some(context))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The newest time of anything that the build reads from local directories, in seconds.
+    pub(crate) fn newest_local(&self) -> Result<Option<i64>, BuildError> {
+        let mut newest = None;
+        for vertex in 0..self.graph.nodes.len() {
+            if let Some(context) = self.local(vertex)? {
+                newest = newest
+                    .max(context.tree.files().iter().map(|entry| entry.meta.mtime.secs).max());
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Digest of what an operation reads from local directories, so that it has a key before anything is done.
+    fn local_reads(&self, node: &Node) -> Result<Option<Vec<Digest>>, BuildError> {
+        let mut digests = Vec::new();
+        match node.kind() {
+            Some(Kind::File(file)) => {
+                let mut reads_local = false;
+                for edge in &node.inputs {
+                    reads_local |= self.local(edge.vertex)?.is_some();
+                }
+                if !reads_local {
+                    return Ok(Some(digests));
+                }
+                // What is copied is the same onto whatever it is copied.
+                let trees = LocalOnly { build: self, node };
+                let making =
+                    Making { now: Mtime::default(), unpack: &NoArchives, ignore_base: true };
+                match evaluate(file, node.inputs.len(), &trees, &making) {
+                    Ok(changes) => {
+                        digests.push(contents::digest(&changes, Times::Count, self.store)?)
+                    }
+                    // It will fail again when it runs, and say so then.
+                    Err(FileError::Tree(_)) => return Ok(None),
+                    Err(FileError::Build(error)) => return Err(error),
+                }
+            }
+            Some(Kind::Exec(exec)) => {
+                for mount in &exec.mounts {
+                    let Some(edge) =
+                        usize::try_from(mount.input).ok().and_then(|at| node.inputs.get(at))
+                    else {
+                        continue;
+                    };
+                    let Some(context) = self.local(edge.vertex)? else { continue };
+                    digests.push(self.selected(context.tree.as_ref(), &mount.selector)?);
+                }
+            }
+            _ => {}
+        }
+        Ok(Some(digests))
+    }
+
+    /// Digest of what `view` shows at `path`, times left out.
+    fn selected(&self, view: &dyn TreeView, path: &str) -> Result<Digest, BuildError> {
+        let selection = fstree::Selector {
+            path: path.as_bytes().to_vec(),
+            follow_links: true,
+            ..fstree::Selector::default()
+        };
+        let cache = contents::StoredDigests(self.store);
+        fstree::content_digest(view, &[selection], &cache)
+            .map_err(failed("cannot digest what a step reads"))
+    }
+
+    /// Identity of a stack of layers by content.
+    fn stack_key(&self, value: &Value) -> Result<Digest, BuildError> {
+        let mut text = String::from("stack\n");
+        for layer in value.layers().iter() {
+            text.push_str(self.content(layer)?.as_str());
+            text.push('\n');
+        }
+        Ok(Digest::of(text.as_bytes()))
+    }
+
+    /// Identity of a layer by content, times left out.
+    fn content(&self, layer: &StackLayer) -> Result<Digest, BuildError> {
+        if let Some(content) = layer.known_content() {
+            return Ok(content.clone());
+        }
+        let content = match layer.layer().kind() {
+            LayerKind::Blob(blob) if layer.key().is_none() => blob.diff_id.clone(),
+            _ => {
+                let changes = self
+                    .snapshots
+                    .layer_changes(layer.layer(), self.fetcher)
+                    .map_err(failed("cannot read a layer"))?;
+                contents::digest(&changes, Times::Ignore, self.store)?
+            }
+        };
+        Ok(layer.remember_content(content))
+    }
+
+    fn image(
+        &self,
+        node: &Node,
+        source: &llb::pb::SourceOp,
+    ) -> Result<Option<sources::Image>, BuildError> {
+        let platform = node.platform().unwrap_or_else(Platform::host);
+        let name = &source.identifier;
+        let what = format!("cannot use image {name}");
+        if let Some(reference) = name.strip_prefix("docker-image://") {
+            let reference: Reference = reference.parse().map_err(failed(what.as_str()))?;
+            return self
+                .resolver
+                .image(ImageName::Reference(&reference), &platform)
+                .map(Some)
+                .map_err(failed(what));
+        }
+        if name.starts_with("oci-layout://") {
+            let layout = source.attr(llb::attr::OCI_STORE).unwrap_or_default();
+            return self
+                .resolver
+                .image(ImageName::Layout(layout), &platform)
+                .map(Some)
+                .map_err(failed(what));
+        }
+        Ok(None)
+    }
+
+    fn source(&self, vertex: usize, source: &llb::pb::SourceOp) -> Result<Value, BuildError> {
+        if let Some(context) = self.local(vertex)? {
+            return Ok(Value::Context(context));
+        }
+        let node = self.node(vertex);
+        if let Some(image) = self.image(node, source)? {
+            let windows = image.config.value.os == "windows";
+            let blobs = image.manifest.value.layers.iter().zip(&image.config.value.rootfs.diff_ids);
+            let layers: Vec<StackLayer> = blobs
+                .map(|(blob, diff_id)| {
+                    self.fetcher.remember(&blob.digest, &image);
+                    let blob =
+                        BlobLayer { descriptor: blob.clone(), diff_id: diff_id.clone(), windows };
+                    StackLayer::of_image(Layer::blob(blob))
+                })
+                .collect();
+            return Ok(Value::Stack(Arc::new(layers)));
+        }
+        if source.identifier.starts_with("http://") || source.identifier.starts_with("https://") {
+            return self.download(node, source);
+        }
+        let hint = "use an image, a local directory, an OCI layout or an http(s) address";
+        Err(refused(format!("source `{}` is not supported yet", source.identifier), Some(hint)))
+    }
+
+    fn download(&self, node: &Node, source: &llb::pb::SourceOp) -> Result<Value, BuildError> {
+        let url = &source.identifier;
+        let checksum = source.attr(llb::attr::HTTP_CHECKSUM).filter(|text| !text.is_empty());
+        let checksum = checksum
+            .map(str::parse::<Digest>)
+            .transpose()
+            .map_err(failed(format!("cannot check {url}")))?;
+        let progress = |done, total| self.reporter.transfer(&node.id, url, done, total, false);
+        let download = self
+            .downloads
+            .fetch(url, checksum.as_ref(), &progress)
+            .map_err(failed(format!("cannot fetch {url}")))?;
+        self.reporter.transfer(&node.id, url, download.size, Some(download.size), true);
+        let name = source
+            .attr(llb::attr::HTTP_FILENAME)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned);
+        let name = name
+            .or(download.server_name)
+            .or_else(|| last_segment(url))
+            .unwrap_or_else(|| "download".to_owned());
+        let number = |key: &str| {
+            source
+                .attr(key)
+                .filter(|text| !text.is_empty())
+                .map(|text| u32::from_str_radix(text, if key == "http.perm" { 8 } else { 10 }))
+        };
+        let mode = number("http.perm").and_then(Result::ok).unwrap_or(0o600);
+        let owner = |key| number(key).and_then(Result::ok).unwrap_or(0);
+        let content = fstree::Content::disk_path(&self.store.blob_path(&download.digest))
+            .map_err(failed(format!("cannot keep {url}")))?;
+        let mut changes = Changeset::new();
+        changes.insert(fstree::Entry {
+            path: fstree::RelPath::new(name.as_bytes())
+                .map_err(failed(format!("cannot keep {url}")))?,
+            kind: fstree::Kind::File(content),
+            meta: fstree::Metadata {
+                mode,
+                uid: owner("http.uid"),
+                gid: owner("http.gid"),
+                mtime: Mtime::seconds(download.modified.unwrap_or(self.now)),
+                xattrs: BTreeMap::new(),
+            },
+        });
+        let key = contents::digest(&changes, Times::Count, self.store)?;
+        let layer = StackLayer::made(Layer::changes(Arc::new(changes)), key.to_string());
+        Ok(Value::Stack(Arc::new(vec![layer])))
+    }
+
+    /// What a file operation changes, found out once.
+    fn changes(&self, vertex: usize, file: &llb::pb::FileOp) -> Result<Arc<Changeset>, BuildError> {
+        if let Some(changes) = self.state[vertex].changes.get() {
+            return Ok(Arc::clone(changes));
+        }
+        let node = self.node(vertex);
+        let making =
+            Making { now: Mtime::seconds(self.now), unpack: self.archives, ignore_base: false };
+        let changes =
+            match evaluate(file, node.inputs.len(), &InputViews { build: self, node }, &making) {
+                Ok(changes) => Arc::new(changes),
+                Err(FileError::Build(error)) => return Err(error),
+                Err(FileError::Tree(error)) => {
+                    return Err(self.step_failure(node, chain(&error), None, Vec::new(), None));
+                }
+            };
+        Ok(Arc::clone(self.state[vertex].changes.get_or_init(|| changes)))
+    }
+
+    fn step_failure(
+        &self,
+        node: &Node,
+        message: String,
+        code: Option<i32>,
+        tail: Vec<String>,
+        log: Option<std::path::PathBuf>,
+    ) -> BuildError {
+        let place = node
+            .step
+            .as_ref()
+            .map(|step| Diagnostic::error(message.clone(), step.span).in_source(self.dockerfile));
+        BuildError::Step(Box::new(StepFailure {
+            message,
+            step: node.name.clone(),
+            platform: node.platform(),
+            place,
+            exit_code: code,
+            log_tail: tail,
+            log_file: log,
+            hint: None,
+            source: None,
+        }))
+    }
+
+    fn run_vertex(&self, vertex: usize, keys: &[Digest]) -> Result<(), BuildError> {
+        let node = self.node(vertex);
+        match node.kind() {
+            Some(Kind::Source(source)) => {
+                let value = self.source(vertex, source)?;
+                self.finish(vertex, value);
+            }
+            Some(Kind::File(file)) => {
+                let changes = self.changes(vertex, file)?;
+                let key = contents::digest(&changes, Times::Count, self.store)?;
+                let layer = StackLayer::made(Layer::changes(changes), key.to_string());
+                self.finish_layer(vertex, layer)?;
+                // Recorded when it is durable, see `record_made`.
+                self.state[vertex]
+                    .keys
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .extend_from_slice(keys);
+            }
+            Some(Kind::Exec(exec)) => {
+                let platform = node.platform().unwrap_or_else(Platform::host);
+                let emulation = self
+                    .emulators
+                    .prepare(&platform)
+                    .map_err(|error| emulation_error(&node.name, error))?;
+                let tree = match self.runner.run(&node.id, exec, &self.inputs(node)?, &emulation) {
+                    Ok(tree) => tree,
+                    Err(Failed::Before(error)) => return Err(error),
+                    Err(Failed::Exit { message, code, tail, log }) => {
+                        return Err(self.step_failure(node, message, code, tail, log));
+                    }
+                };
+                let layer = StackLayer::made(Layer::tree(tree.clone()), tree.0);
+                self.content(&layer)?;
+                if let Some(record) = LayerRecord::of(&layer, None) {
+                    records::record(self.store, keys, &record)
+                        .map_err(failed("cannot remember a step"))?;
+                }
+                self.finish_layer(vertex, layer)?;
+            }
+            Some(Kind::Merge(merge)) => {
+                let mut layers = Vec::new();
+                for input in &merge.inputs {
+                    let edge = usize::try_from(input.input).ok().and_then(|at| node.inputs.get(at));
+                    if let Some(edge) = edge {
+                        layers.extend(self.value(*edge)?.layers().iter().cloned());
+                    }
+                }
+                self.finish(vertex, Value::Stack(Arc::new(layers)));
+            }
+            Some(Kind::Diff(diff)) => {
+                let side =
+                    |input: Option<llb::pb::InputRef>| -> Result<Arc<Vec<StackLayer>>, BuildError> {
+                        let edge = input
+                            .and_then(|it| usize::try_from(it.input).ok())
+                            .and_then(|at| node.inputs.get(at));
+                        edge.map_or(Ok(Arc::default()), |edge| Ok(self.value(*edge)?.layers()))
+                    };
+                let (lower, upper) = (side(diff.lower)?, side(diff.upper)?);
+                if lower.len() > upper.len()
+                    || !lower.iter().zip(upper.iter()).all(|(a, b)| same_layer(a, b))
+                {
+                    return Err(refused(
+                        "a difference of two unrelated file systems is not supported yet",
+                        None,
+                    ));
+                }
+                self.finish(
+                    vertex,
+                    Value::Stack(Arc::new(upper.iter().skip(lower.len()).cloned().collect())),
+                );
+            }
+            _ => {
+                return Err(refused(
+                    format!("operation `{}` is not supported yet", node.name),
+                    None,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_layer(&self, vertex: usize, layer: StackLayer) -> Result<(), BuildError> {
+        let node = self.node(vertex);
+        let base = match node.base() {
+            Some(at) => self.value(node.inputs[at])?,
+            None => Value::empty(),
+        };
+        self.finish(vertex, base.with(layer));
+        Ok(())
+    }
+
+    /// For a Windows result: what its base's layers say of the files that layers on top have to repeat.
+    pub(crate) fn windows_base(
+        &self,
+        platform: &Platform,
+        layers: &[StackLayer],
+    ) -> Result<Option<Arc<WindowsBase>>, BuildError> {
+        // A layer that is packed already was packed with them.
+        let unpacked = |layer: &StackLayer| !matches!(layer.layer().kind(), LayerKind::Blob(_));
+        if !platform.is_windows() || !layers.iter().any(unpacked) {
+            return Ok(None);
+        }
+        let mut base = WindowsBase::default();
+        for layer in layers.iter().filter(|layer| layer.key().is_none()) {
+            let LayerKind::Blob(blob) = layer.layer().kind() else { continue };
+            let what = format!("cannot read base layer {}", blob.descriptor.digest);
+            let reader = self.fetcher.open(blob).map_err(failed(what.as_str()))?;
+            let plain = layer::decompress(reader, BASE_LIMIT).map_err(failed(what.as_str()))?;
+            base.add_layer(plain, layer::tar::Limits::default()).map_err(failed(what))?;
+        }
+        Ok(Some(Arc::new(base)))
+    }
+
+    /// Remembers file operations whose layers became durable in the meantime: as trees, or as the blobs of `packed`.
+    pub(crate) fn record_made(&self, packed: &[(StackLayer, BlobLayer)]) -> Result<(), BuildError> {
+        for state in &self.state {
+            let keys =
+                std::mem::take(&mut *state.keys.lock().unwrap_or_else(PoisonError::into_inner));
+            let (false, Some(Value::Stack(layers))) = (keys.is_empty(), state.value.get()) else {
+                continue;
+            };
+            let Some(layer) = layers.last() else { continue };
+            let blob = packed.iter().find(|(it, _)| it.is(layer)).map(|(_, blob)| blob.clone());
+            if let Some(record) = LayerRecord::of(layer, blob) {
+                records::record(self.store, &keys, &record)
+                    .map_err(failed("cannot remember a step"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says what is missing, and how to get it.
+pub(crate) fn emulation_error(step: &str, error: emulation::EmulationError) -> BuildError {
+    let hint = match &error {
+        emulation::EmulationError::Missing { hint, .. } => Some(hint.clone()),
+        emulation::EmulationError::Register { .. } => None,
+    };
+    BuildError::Failed {
+        message: format!("cannot run {step}"),
+        hint,
+        source: Some(Box::new(error)),
+    }
+}
+
+fn same_layer(a: &StackLayer, b: &StackLayer) -> bool {
+    let same = match (a.layer().kind(), b.layer().kind()) {
+        (LayerKind::Blob(a), LayerKind::Blob(b)) => a.diff_id == b.diff_id,
+        (LayerKind::Tree(a), LayerKind::Tree(b)) => a == b,
+        _ => false,
+    };
+    same || a.is(b) || (a.key().is_some() && a.key() == b.key())
+}
+
+fn last_segment(url: &str) -> Option<String> {
+    let path = url.split(['?', '#']).next()?.split_once("://")?.1;
+    let (_, path) = path.split_once('/')?;
+    path.rsplit('/')
+        .next()
+        .filter(|name| !name.is_empty() && *name != "." && *name != "..")
+        .map(str::to_owned)
+}
+
+/// Every input of an operation.
+struct InputViews<'a> {
+    build: &'a Build<'a>,
+    node: &'a Node,
+}
+
+impl Trees for InputViews<'_> {
+    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
+        let edge = self
+            .node
+            .inputs
+            .get(input)
+            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
+        match self.build.value(*edge)? {
+            Value::Context(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
+            Value::Stack(layers) => {
+                let view = self
+                    .build
+                    .snapshots
+                    .view(&plain(&layers), self.build.fetcher)
+                    .map_err(failed("cannot look into a file system"))?;
+                Ok(Arc::new(view))
+            }
+        }
+    }
+}
+
+/// The inputs of an operation that are local directories; others are empty.
+struct LocalOnly<'a> {
+    build: &'a Build<'a>,
+    node: &'a Node,
+}
+
+impl Trees for LocalOnly<'_> {
+    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
+        let edge = self
+            .node
+            .inputs
+            .get(input)
+            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
+        match self.build.local(edge.vertex)? {
+            Some(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
+            None => Ok(Arc::new(EmptyTree)),
+        }
+    }
+}
+
+/// Archives are not unpacked for a key: their bytes are it.
+struct NoArchives;
+
+impl fstree::fileop::Unpack for NoArchives {
+    fn unpack(&self, _: &fstree::Content) -> Result<Option<Changeset>, fstree::TreeError> {
+        Ok(None)
+    }
+}
+
+impl Work for Build<'_> {
+    fn fast_key(&self, vertex: usize, inputs: &[Digest]) -> Result<Option<Digest>, BuildError> {
+        let node = self.node(vertex);
+        let mut text = format!("fast 1\n{}\n", crate::keys::operation(node));
+        match node.kind() {
+            Some(Kind::Source(source)) => {
+                if self.local(vertex)?.is_some() {
+                    // What is read of it is part of the key of what reads it.
+                    text = "local\n".to_owned();
+                } else if let Some(image) = self.image(node, source)? {
+                    // By content: a name that moved to an equal image changes nothing.
+                    text = format!("image {}\n", image.config.value.os);
+                    image.config.value.rootfs.diff_ids.iter().for_each(|diff_id| {
+                        text.push_str(diff_id.as_str());
+                        text.push('\n');
+                    });
+                } else if source.attr(llb::attr::HTTP_CHECKSUM).is_none_or(str::is_empty) {
+                    return Ok(None);
+                }
+            }
+            Some(Kind::File(file)) => {
+                if crate::keys::makes_files(file) {
+                    text.push_str(&format!("now {}\n", self.now));
+                }
+            }
+            _ => {}
+        }
+        for input in inputs {
+            text.push_str(input.as_str());
+            text.push('\n');
+        }
+        let Some(reads) = self.local_reads(node)? else { return Ok(None) };
+        for digest in reads {
+            text.push_str(digest.as_str());
+            text.push('\n');
+        }
+        Ok(Some(Digest::of(text.as_bytes())))
+    }
+
+    fn look_up(&self, vertex: usize, key: &Digest) -> Result<bool, BuildError> {
+        let record = records::look_up(self.store, key).map_err(failed("cannot look up a step"))?;
+        let layer = record.and_then(|record| record.layer(self.store));
+        let found = layer.is_some();
+        *self.state[vertex].found.lock().unwrap_or_else(PoisonError::into_inner) = layer;
+        Ok(found)
+    }
+
+    fn content_key(&self, vertex: usize) -> Result<Option<Digest>, BuildError> {
+        let node = self.node(vertex);
+        match node.kind() {
+            Some(Kind::File(file)) => {
+                let changes = self.changes(vertex, file)?;
+                let digest = contents::digest(&changes, Times::Count, self.store)?;
+                Ok(Some(Digest::of(format!("changes 1\n{digest}").as_bytes())))
+            }
+            Some(Kind::Exec(exec)) => {
+                let mut text = format!("exec 1\n{}\n", crate::keys::operation(node));
+                for mount in &exec.mounts {
+                    let Some(edge) =
+                        usize::try_from(mount.input).ok().and_then(|at| node.inputs.get(at))
+                    else {
+                        continue;
+                    };
+                    let value = self.value(*edge)?;
+                    let digest = match &value {
+                        Value::Context(context) => {
+                            self.selected(context.tree.as_ref(), &mount.selector)?
+                        }
+                        Value::Stack(layers) if mount.readonly && mount.dest != "/" => {
+                            let view = self
+                                .snapshots
+                                .view(&plain(layers), self.fetcher)
+                                .map_err(failed("cannot look into a file system"))?;
+                            self.selected(&view, &mount.selector)?
+                        }
+                        Value::Stack(_) => self.stack_key(&value)?,
+                    };
+                    text.push_str(digest.as_str());
+                    text.push('\n');
+                }
+                Ok(Some(Digest::of(text.as_bytes())))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn load(&self, vertex: usize) -> Result<bool, BuildError> {
+        let layer = self.state[vertex].found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(layer) = layer else { return Ok(false) };
+        self.finish_layer(vertex, layer)?;
+        self.reporter.cached(&self.node(vertex).id);
+        Ok(true)
+    }
+
+    fn run(&self, vertex: usize, keys: &[Digest]) -> Result<(), BuildError> {
+        let node = self.node(vertex);
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        // A vertex that ignores the cache has no key yet; what it makes is remembered all the same.
+        let own;
+        let keys = if keys.is_empty() && !node.is_trivial() {
+            own = self.content_key(vertex)?.into_iter().collect::<Vec<_>>();
+            own.as_slice()
+        } else {
+            keys
+        };
+        self.reporter.started(&node.id);
+        let outcome = self.run_vertex(vertex, keys);
+        let error = outcome.as_ref().err().map(|error| match error {
+            BuildError::Step(failure) => failure.message.clone(),
+            other => chain(other),
+        });
+        self.reporter.finished(&node.id, error);
+        outcome
+    }
+
+    fn remember(&self, vertex: usize, key: &Digest) -> Result<(), BuildError> {
+        let Some(Value::Stack(layers)) = self.state[vertex].value.get() else { return Ok(()) };
+        match layers.last().and_then(|layer| LayerRecord::of(layer, None)) {
+            Some(record) => records::record(self.store, std::slice::from_ref(key), &record)
+                .map_err(failed("cannot remember a step")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn plain(layers: &[StackLayer]) -> Vec<Layer> {
+    layers.iter().map(|layer| layer.layer().clone()).collect()
+}
