@@ -3,21 +3,47 @@
 //! [`compile`] takes a Dockerfile and answers with an LLB definition and the configuration of the image, or with
 //! everything that is wrong with it, each with its place. It asks an [`ImageResolver`] for the configurations of base
 //! images and nothing else: it reads no file, knows no network and no store.
+//!
+//! The text is read by `dockerfile`; `compiler` makes stages of it, finds what the target needs and where that comes
+//! from; `dispatch`, `run` and `copy` go through the instructions of each stage in order. Definitions and configurations
+//! are the same as BuildKit's Dockerfile frontend makes, but for what `docs` of each function says.
 
+mod checks;
+mod compiler;
+mod copy;
+mod dispatch;
+mod env;
+mod names;
 mod options;
+mod paths;
+mod ports;
+mod run;
+mod stage;
+mod text;
+mod windows;
 
 pub use options::{
     CompileOptions, Compiled, Context, ImageName, ImageResolver, NoCache, ResolveError,
     ResolvedImage, Step,
 };
 
-use report::Diagnostic;
+use report::{Diagnostic, SourceText};
 
 /// Compiles a Dockerfile for one platform.
+///
+/// # Errors
+/// Everything that is wrong, errors before warnings, each with its place in the Dockerfile.
 pub fn compile(
     options: &CompileOptions,
     resolver: &dyn ImageResolver,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let _ = (options, resolver);
-    Err(Vec::new())
+    let file = dockerfile::parse(&options.source);
+    compiler::Compiler::new(options, resolver, &file).run()
+}
+
+/// The names of a Dockerfile's stages in order, `None` for those without: what `--target` can be.
+pub fn stages(source: &SourceText) -> Vec<Option<String>> {
+    let file = dockerfile::parse(source);
+    let stages = file.stages.into_iter();
+    stages.map(|stage| stage.from.name.map(|name| name.text)).collect()
 }

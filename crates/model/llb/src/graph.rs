@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use oci::Digest;
 use prost::Message;
@@ -341,17 +341,26 @@ impl Graph {
 
     /// The definition of `result`: its vertices and those they need, each after what it needs, and the terminal op.
     pub fn definition(&self, result: Option<Output>) -> Definition {
-        let mut writer =
-            Writer { graph: self, digests: HashMap::new(), definition: Definition::default() };
-        let Some(result) = result else { return writer.definition };
-        writer.visit(result.vertex);
-        writer.finish(result, self.file.as_ref())
+        self.write(result).0
     }
 
-    /// The digests that vertices have in the definition of `result`, in its order.
-    pub fn digests(&self, result: Option<Output>) -> Vec<Digest> {
-        let definition = self.definition(result);
-        definition.ops.iter().map(|(digest, _)| digest.clone()).collect()
+    /// The definition of `result`, and the digests that vertices have in it, by their first output.
+    pub fn write(&self, result: Option<Output>) -> (Definition, BTreeMap<Output, Digest>) {
+        let Some(result) = result else { return Default::default() };
+        let mut writer = Writer {
+            graph: self,
+            digests: HashMap::new(),
+            written: HashSet::new(),
+            definition: Definition::default(),
+        };
+        writer.visit(result.vertex);
+        let mut digests = BTreeMap::new();
+        for (vertex, _) in self.nodes.iter().enumerate() {
+            if let Some(digest) = writer.digests.get(&vertex) {
+                digests.insert(Output { vertex, index: 0 }, digest.clone());
+            }
+        }
+        (writer.finish(result, self.file.as_ref()), digests)
     }
 
     fn add(
@@ -486,6 +495,7 @@ impl Mount {
 struct Writer<'a> {
     graph: &'a Graph,
     digests: HashMap<usize, Digest>,
+    written: HashSet<Digest>,
     definition: Definition,
 }
 
@@ -526,7 +536,7 @@ impl Writer<'_> {
             let ranges = node.ranges.iter().cloned();
             places.locations.extend(ranges.map(|ranges| pb::Location { source_index: 0, ranges }));
         }
-        if !self.definition.ops.iter().any(|(known, _)| *known == digest) {
+        if self.written.insert(digest.clone()) {
             self.definition.ops.push((digest, bytes));
         }
     }

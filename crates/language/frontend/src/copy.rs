@@ -1,0 +1,488 @@
+use dockerfile::{CopyFiles, Expand, Instruction, Word};
+use llb::{FileAction, Metadata, Output, attr, pb};
+use oci::Digest;
+use report::Diagnostic;
+
+use crate::compiler::{Compiler, MAIN_CONTEXT, Stop};
+use crate::dispatch::owner_of;
+use crate::names;
+use crate::paths;
+use crate::stage::Command;
+
+/// COPY or ADD with its words expanded.
+struct Plan<'a> {
+    copy: &'a CopyFiles,
+    instruction: &'a Instruction,
+    add: bool,
+    /// Destination with its trailing slash.
+    dest: String,
+    /// Where local paths are taken from.
+    source: Option<Output>,
+    source_stage: Option<usize>,
+    owner: Option<pb::ChownOpt>,
+    mode: i32,
+    mode_text: String,
+    checksum: Option<Digest>,
+    windows: bool,
+    /// Name of the step.
+    name: String,
+}
+
+impl Compiler<'_> {
+    pub(crate) fn copy(
+        &mut self,
+        index: usize,
+        command: &Command<'_>,
+        copy: &CopyFiles,
+        add: bool,
+    ) -> Result<(), Stop> {
+        let instruction = command.instruction.as_ref();
+        let keyword = if add { "ADD" } else { "COPY" };
+        let windows = self.stages[index].windows();
+        let chown = self.optional_word(index, copy.chown.as_ref())?;
+        let chmod = self.optional_word(index, copy.chmod.as_ref())?;
+        let checksum = self.checksum(index, copy)?;
+        let mut sources = Vec::with_capacity(copy.sources.len());
+        for word in &copy.sources {
+            sources.push(self.word(index, word)?);
+        }
+        let dest = self.word(index, &copy.dest)?;
+        let mut inline = Vec::with_capacity(copy.inline.len());
+        for file in &copy.inline {
+            inline.push(if file.expand {
+                self.document(index, &file.data, file.span)?
+            } else {
+                file.data.clone()
+            });
+        }
+
+        let (mode, mode_text) = self.mode(copy, chmod.as_deref())?;
+        let source_stage = command.sources.first().copied().flatten();
+        let source = self.copy_source(index, copy, source_stage)?;
+        let platform = self.platform(index);
+        let env = self.stages[index].env.clone();
+        let code = names::shown(&instruction.code, Expand::words(self.file.escape), &env);
+        let shown = self.options.multi_platform.then_some(&platform);
+        let place = self.stages[index].step_index;
+        let name = names::step(&mut self.stages[index], &code, shown, &env);
+        let owner = self.owner(index, copy, chown.as_deref(), windows);
+        let dest_path = self.destination(index, &dest, &copy.dest)?;
+        let plan = Plan {
+            copy,
+            instruction,
+            add,
+            dest: dest_path,
+            source,
+            source_stage,
+            owner,
+            mode,
+            mode_text,
+            checksum,
+            windows,
+            name: name.clone(),
+        };
+
+        let mut created_by = keyword.to_owned();
+        if copy.parents {
+            created_by.push_str(" --parents");
+        }
+        for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
+            if let Some(value) = value {
+                created_by.push_str(&format!(" --{flag}={value}"));
+            }
+        }
+        let mut actions = Vec::with_capacity(sources.len() + inline.len());
+        for (path, word) in sources.iter().zip(&copy.sources) {
+            created_by.push_str(&format!(" {path}"));
+            actions.push(self.copy_path(index, &plan, path, word)?);
+        }
+        for (data, file) in inline.into_iter().zip(&copy.inline) {
+            created_by.push_str(&format!(" <<{}", file.name));
+            actions.push(self.copy_inline(&plan, &file.name, data, file.span)?);
+        }
+        created_by.push_str(&format!(" {dest} # buildkit"));
+
+        let base = self.stages[index].output;
+        let metadata = self.metadata(index, &name, instruction);
+        let output = if copy.link && chmod.is_none() {
+            // Made on its own, so that it stays the same whatever is below it.
+            let group = |weak| {
+                let id = format!("link-{}-{place}", self.stages[index].title());
+                Some(pb::ProgressGroup { id, name: name.clone(), weak })
+            };
+            let copying = Metadata { progress_group: group(true), ..metadata.clone() };
+            let merge_group = group(false);
+            let alone = self.graph.file(None, actions, copying);
+            self.step(alone, index, name.clone(), platform.clone(), instruction.span);
+            self.stages[index].step_index = place;
+            let linked = names::step(&mut self.stages[index], &format!("LINK {code}"), shown, &env);
+            let mut merging = self.metadata(index, &linked, instruction);
+            merging.progress_group = merge_group;
+            let merged = self.graph.merge([base, Some(alone)], merging);
+            if let Some(merged) = merged.filter(|merged| *merged != alone) {
+                self.step(merged, index, linked, platform, instruction.span);
+            }
+            merged
+        } else {
+            let output = self.graph.file(base, actions, metadata);
+            self.step(output, index, name, platform, instruction.span);
+            Some(output)
+        };
+        self.stages[index].output = output;
+        self.stages[index].record(created_by, true);
+        Ok(())
+    }
+
+    fn optional_word(&mut self, index: usize, word: Option<&Word>) -> Result<Option<String>, Stop> {
+        let Some(word) = word else { return Ok(None) };
+        Ok(Some(self.word(index, word)?).filter(|text| !text.is_empty()))
+    }
+
+    fn checksum(&mut self, index: usize, copy: &CopyFiles) -> Result<Option<Digest>, Stop> {
+        let Some(word) = &copy.checksum else { return Ok(None) };
+        let text = self.word(index, word)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = if copy.sources.len() != 1 || !copy.inline.is_empty() {
+            "checksum can't be specified for multiple sources".to_owned()
+        } else if !copy.sources.iter().any(|source| {
+            ["http://", "https://", "$", "git"].iter().any(|start| source.text.starts_with(start))
+        }) {
+            "checksum requires HTTP(S) or Git sources".to_owned()
+        } else {
+            match text.parse() {
+                Ok(digest) => return Ok(Some(digest)),
+                Err(_) => format!("invalid checksum {text:?}"),
+            }
+        };
+        let hint = "write --checksum=sha256: and 64 hexadecimal digits, for one address";
+        self.report(Diagnostic::error(wrong, word.span).hint(hint));
+        Err(Stop)
+    }
+
+    /// `--chmod` as octal number, or as symbolic text.
+    fn mode(&mut self, copy: &CopyFiles, chmod: Option<&str>) -> Result<(i32, String), Stop> {
+        let Some(text) = chmod else { return Ok((-1, String::new())) };
+        let span = copy.chmod.as_ref().map(|word| word.span).unwrap_or_default();
+        if let Ok(mode) = i32::from_str_radix(text, 8)
+            && (0..=0o7777).contains(&mode)
+        {
+            return Ok((mode, String::new()));
+        }
+        if is_symbolic_mode(text) {
+            return Ok((0, text.to_owned()));
+        }
+        let message = format!(
+            "invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+        );
+        self.report(
+            Diagnostic::error(message, span).hint("or symbolic, as in --chmod=u=rwX,go=rX"),
+        );
+        Err(Stop)
+    }
+
+    fn owner(
+        &mut self,
+        index: usize,
+        copy: &CopyFiles,
+        chown: Option<&str>,
+        windows: bool,
+    ) -> Option<pb::ChownOpt> {
+        let chown = chown?;
+        if !windows {
+            return Some(owner_of(chown));
+        }
+        let span = copy.chown.as_ref().map_or(self.stages[index].span, |word| word.span);
+        let message = format!("--chown={chown} has no meaning in a Windows image");
+        self.report(Diagnostic::warning("WindowsChown", message, span).hint("leave it out"));
+        None
+    }
+
+    fn copy_source(
+        &mut self,
+        index: usize,
+        copy: &CopyFiles,
+        source: Option<usize>,
+    ) -> Result<Option<Output>, Stop> {
+        let Some(stage) = source else {
+            let local = copy.sources.iter().any(|source| !is_http(&source.text));
+            return Ok(local.then(|| self.local(MAIN_CONTEXT)));
+        };
+        if self.stages[stage].done && stage != index {
+            return Ok(self.stages[stage].output);
+        }
+        let from = copy.from.as_ref();
+        let message = format!(
+            "cannot copy from stage {:?}, it needs to be defined before current stage {:?}",
+            from.map_or("", |from| from.text.as_str()),
+            self.stages[index].title()
+        );
+        let span = from.map_or(self.stages[index].span, |from| from.span);
+        self.report(Diagnostic::error(message, span).hint("move that stage before this one"));
+        Err(Stop)
+    }
+
+    fn destination(&mut self, index: usize, dest: &str, word: &Word) -> Result<String, Stop> {
+        let stage = &self.stages[index];
+        let windows = stage.windows();
+        let normal = paths::without_drive(dest, windows, true).and_then(|dest| {
+            if dest.starts_with('/') {
+                return paths::normalize("/", &dest, windows, true);
+            }
+            let dest = if dest.is_empty() || dest == "." { "./" } else { &dest };
+            paths::normalize(&stage.dir, dest, windows, true)
+        });
+        match normal {
+            Ok(path) => Ok(paths::in_operation(&stage.dir, &path, true)),
+            Err(error) => {
+                self.error(format!("destination: {error}"), word.span);
+                Err(Stop)
+            }
+        }
+    }
+
+    fn copy_path(
+        &mut self,
+        index: usize,
+        plan: &Plan<'_>,
+        path: &str,
+        word: &Word,
+    ) -> Result<FileAction, Stop> {
+        if is_git(path) {
+            let mut diagnostic = if plan.add {
+                let message = "ADD from a git repository is not supported by this builder";
+                Diagnostic::error(message, word.span)
+            } else {
+                Diagnostic::error("source can't be a git ref for COPY", word.span)
+            };
+            diagnostic.hint =
+                Some("clone it in a RUN step, or ADD an archive of the commit".to_owned());
+            self.report(diagnostic);
+            return Err(Stop);
+        }
+        if is_http(path) {
+            if !plan.add {
+                self.report(
+                    Diagnostic::error("source can't be a URL for COPY", word.span)
+                        .hint("use ADD for addresses"),
+                );
+                return Err(Stop);
+            }
+            return Ok(self.copy_http(index, plan, path));
+        }
+        if plan.checksum.is_some() {
+            self.error("checksum requires HTTP(S) or Git sources", word.span);
+            return Err(Stop);
+        }
+        let action = self.copy_local(plan, path).map_err(|error| {
+            self.error(format!("source: {error}"), word.span);
+            Stop
+        })?;
+        self.uses(plan.source_stage, &paths::to_slash(path, plan.windows));
+        Ok(action)
+    }
+
+    fn copy_http(&mut self, index: usize, plan: &Plan<'_>, address: &str) -> FileAction {
+        let file = file_name(address);
+        let mut source = pb::SourceOp { identifier: address.to_owned(), attrs: Vec::new() };
+        source.set_attr(attr::HTTP_FILENAME, file.clone());
+        if let Some(checksum) = &plan.checksum {
+            source.set_attr(attr::HTTP_CHECKSUM, checksum.as_str());
+        }
+        let metadata = self.metadata(index, &plan.name, plan.instruction);
+        let output = self.graph.source(source, None, Metadata { ignore_cache: false, ..metadata });
+        let platform = self.platform(index);
+        self.step(output, index, plan.name.clone(), platform, plan.instruction.span);
+        let copy = pb::FileActionCopy {
+            src: paths::join("/", &file),
+            attempt_unpack_docker_compatibility: plan.copy.unpack.unwrap_or(false),
+            ..plan.action()
+        };
+        FileAction::Copy { from: Some(output), copy }
+    }
+
+    fn copy_local(&self, plan: &Plan<'_>, path: &str) -> Result<FileAction, paths::PathError> {
+        let windows = plan.windows;
+        let mut path = path;
+        let mut include_patterns = Vec::new();
+        let mut required_paths = Vec::new();
+        if plan.copy.parents {
+            // `a/./b/c`: what is after the pivot keeps its directories.
+            let (parent, pattern) = path.split_once("/./").unwrap_or(("/", path));
+            let normal = paths::normalize("/", pattern, windows, false)?;
+            include_patterns.push(normal.strip_prefix('/').unwrap_or(&normal).to_owned());
+            if !has_wildcards(parent) && !has_wildcards(&normal) {
+                let joined = paths::join(parent, &normal);
+                required_paths.push(paths::normalize("/", &joined, windows, false)?);
+            }
+            path = parent;
+        }
+        let src = paths::clean(&paths::normalize("/", path, windows, false)?);
+        let copy = pb::FileActionCopy {
+            src,
+            follow_symlink: true,
+            dir_copy_contents: true,
+            attempt_unpack_docker_compatibility: plan.copy.unpack.unwrap_or(plan.add),
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            include_patterns,
+            required_paths,
+            ..plan.action()
+        };
+        Ok(FileAction::Copy { from: plan.source, copy })
+    }
+
+    fn copy_inline(
+        &mut self,
+        plan: &Plan<'_>,
+        name: &str,
+        data: String,
+        span: report::Span,
+    ) -> Result<FileAction, Stop> {
+        let file = paths::without_drive(name, plan.windows, false).map_err(|error| {
+            self.error(error.to_string(), span);
+            Stop
+        })?;
+        let path = paths::in_operation("/", &file, false);
+        let mkfile = FileAction::Mkfile(pb::FileActionMkFile {
+            path: path.clone(),
+            mode: 0o644,
+            data: data.into_bytes(),
+            owner: None,
+            timestamp: -1,
+        });
+        let metadata = Metadata::named("[internal] preparing inline document");
+        let output = self.graph.file(None, vec![mkfile], metadata);
+        let copy = pb::FileActionCopy { src: path, ..plan.action() };
+        Ok(FileAction::Copy { from: Some(output), copy })
+    }
+}
+
+impl Plan<'_> {
+    /// What all copies of the instruction have in common.
+    fn action(&self) -> pb::FileActionCopy {
+        pb::FileActionCopy {
+            dest: self.dest.clone(),
+            owner: self.owner.clone(),
+            mode: self.mode,
+            mode_str: self.mode_text.clone(),
+            create_dest_path: true,
+            timestamp: -1,
+            exclude_patterns: self.copy.exclude.iter().map(|word| word.text.clone()).collect(),
+            ..pb::FileActionCopy::default()
+        }
+    }
+}
+
+/// Whether a source is an address, rather than a path.
+fn is_http(source: &str) -> bool {
+    (source.starts_with("http://") || source.starts_with("https://")) && !is_git(source)
+}
+
+/// Whether a source is a git repository: `git@host:path`, `git://`, `ssh://`, or an address whose path ends with `.git`.
+fn is_git(source: &str) -> bool {
+    if source.starts_with("git://") || source.starts_with("ssh://") {
+        return true;
+    }
+    if let Some((user, rest)) = source.split_once('@')
+        && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        && !user.is_empty()
+    {
+        return rest.split_once(':').is_some_and(|(host, path)| {
+            !host.is_empty() && !host.contains('/') && !path.is_empty()
+        });
+    }
+    let rest = source.strip_prefix("https://").or_else(|| source.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        let path = rest.split(['#', '?']).next().unwrap_or_default();
+        path.contains('/') && path.ends_with(".git")
+    })
+}
+
+/// The name of the file at an address.
+fn file_name(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    let base = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let base = percent_decoded(base);
+    match base.as_str() {
+        "" | "." | "/" => "__unnamed__".to_owned(),
+        _ => base,
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let hex = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(decoded) => {
+                out.push(decoded);
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    // A name from an address must not become a path.
+    String::from_utf8_lossy(&out).replace('/', "_")
+}
+
+fn has_wildcards(path: &str) -> bool {
+    let mut chars = path.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '*' | '?' | '[' => return true,
+            '\\' => {
+                chars.next();
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// `u=rwX,go=rX` and the like.
+fn is_symbolic_mode(text: &str) -> bool {
+    !text.is_empty()
+        && text.split(',').all(|clause| {
+            let rest = clause.trim_start_matches(['u', 'g', 'o', 'a']);
+            rest.starts_with(['+', '-', '=']) && rest.chars().all(|c| "+-=rwxXstugo".contains(c))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_told_apart() {
+        for git in [
+            "https://github.com/a/b.git",
+            "https://github.com/a/b.git#v1:sub",
+            "git@github.com:a/b",
+            "git://x/y",
+        ] {
+            assert!(is_git(git), "{git}");
+        }
+        for other in ["https://x/a.tgz", "a@b", "a.git", "dir/a@b:c"] {
+            assert!(!is_git(other), "{other}");
+        }
+        assert_eq!(file_name("https://aka.ms/vs/17/vc_redist.x64.exe?x=/1"), "vc_redist.x64.exe");
+        assert_eq!(file_name("https://x"), "__unnamed__");
+        assert_eq!(file_name("https://x/a%2fb"), "a_b");
+    }
+
+    #[test]
+    fn modes_may_be_symbolic() {
+        assert!(is_symbolic_mode("u=rwX,go=rX") && is_symbolic_mode("+x"));
+        assert!(!is_symbolic_mode("x") && !is_symbolic_mode("0999") && !is_symbolic_mode(""));
+    }
+}
