@@ -64,7 +64,9 @@ impl<'a> Session<'a> {
             emulator_dirs: self.emulator_dirs(),
             threads: self.settings.threads,
             cancel: self.cancel()?,
-            docker_socket: self.docker_socket(),
+            docker_host: self.environment.text("DOCKER_HOST").map(str::to_owned),
+            emulators: self.settings.emulators.clone(),
+            offline: self.settings.offline,
         };
         Ok(Engine::open(options)?)
     }
@@ -106,17 +108,9 @@ impl<'a> Session<'a> {
         dirs
     }
 
-    /// The socket that `DOCKER_HOST` names, or the usual one where it exists.
-    fn docker_socket(&self) -> Option<PathBuf> {
-        match self.environment.text("DOCKER_HOST") {
-            Some(host) => host.strip_prefix("unix://").map(PathBuf::from),
-            None => Some(PathBuf::from("/var/run/docker.sock")).filter(|path| path.exists()),
-        }
-    }
-
-    /// A Docker Engine that is reached in a way that crossdock does not speak.
-    pub(crate) fn foreign_docker_host(&self) -> Option<&str> {
-        self.environment.text("DOCKER_HOST").filter(|host| !host.starts_with("unix://"))
+    /// Whether there is a Docker Engine to load into: one was named, or the usual socket exists.
+    pub(crate) fn has_docker(&self) -> bool {
+        self.environment.text("DOCKER_HOST").is_some() || Path::new("/var/run/docker.sock").exists()
     }
 
     /// How progress is shown: argument, then `BUILDKIT_PROGRESS`, then settings, then what the terminal can do.
@@ -185,3 +179,43 @@ impl Credentials for DockerLogins {
 pub(crate) fn docker_config_file(dir: &Path) -> PathBuf {
     dir.join("config.json")
 }
+
+/// What the engine cannot do yet. Its own methods take precedence.
+pub(crate) trait Pending {
+    fn pull(
+        &self,
+        _: &oci::Reference,
+        _: &[oci::Platform],
+        _: &dyn report::Progress,
+    ) -> Result<oci::Descriptor, build_api::BuildError> {
+        Err(build_api::BuildError::Failed {
+            message: "pull is not built yet".into(),
+            hint: None,
+            source: None,
+        })
+    }
+    fn push(
+        &self,
+        _: &oci::Reference,
+        _: &oci::Reference,
+        _: &dyn report::Progress,
+    ) -> Result<oci::Descriptor, build_api::BuildError> {
+        Err(build_api::BuildError::Failed {
+            message: "push is not built yet".into(),
+            hint: None,
+            source: None,
+        })
+    }
+    fn run(
+        &self,
+        _: &engine::RunRequest,
+        _: &dyn report::Progress,
+    ) -> Result<i32, build_api::BuildError> {
+        Err(build_api::BuildError::Failed {
+            message: "run is not built yet".into(),
+            hint: None,
+            source: None,
+        })
+    }
+}
+impl Pending for Engine {}

@@ -25,6 +25,8 @@ pub(crate) struct SettingsFile {
     pub(crate) time: Time,
     /// Steps that run at the same time, and threads that pack layers; by default the processors.
     pub(crate) parallelism: Option<std::num::NonZeroUsize>,
+    /// Never use the network.
+    pub(crate) offline: bool,
     /// Emulators for foreign platforms.
     pub(crate) emulators: EmulatorSettings,
     /// Registries by name: mirrors, insecure, ca.
@@ -37,6 +39,8 @@ pub(crate) struct SettingsFile {
 pub(crate) struct EmulatorSettings {
     /// Directories searched for `qemu-*-static` before the usual ones.
     pub(crate) directories: Vec<PathBuf>,
+    /// Emulators named one by one, by architecture.
+    pub(crate) programs: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -88,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) time: Time,
     pub(crate) threads: usize,
     pub(crate) emulator_dirs: Vec<PathBuf>,
+    pub(crate) emulators: BTreeMap<String, PathBuf>,
+    pub(crate) offline: bool,
     pub(crate) hosts: registry::Hosts,
 }
 
@@ -184,6 +190,8 @@ impl Environment {
             time: file.time,
             threads: file.parallelism.map_or_else(processors, std::num::NonZeroUsize::get),
             emulator_dirs: file.emulators.directories,
+            emulators: file.emulators.programs,
+            offline: file.offline,
             hosts: file.registries,
         })
     }
@@ -249,6 +257,7 @@ mod tests {
             parallelism = 3
             [emulators]
             directories = ["/opt/qemu/bin"]
+            programs = { arm64 = "/opt/qemu/arm64" }
             [registries."docker.io"]
             mirrors = [{ url = "https://mirror.example" }]
             [registries."localhost:5000"]

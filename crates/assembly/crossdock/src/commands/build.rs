@@ -5,10 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use build_api::{
-    BuildRequest, Builder, Context, DockerfileSource, NamedContext, Outcome, OutputSpec,
-    SecretSource, TimeSource,
+    BuildRequest, Builder, Context, DockerfileSource, ImageOutput, NamedContext, Outcome,
+    OutputSpec, SecretSource, TimeSource,
 };
-use report::Diagnostic;
+use report::{Diagnostic, Event, Progress};
 use serde_json::value::RawValue;
 
 use super::print;
@@ -53,21 +53,17 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
         stdout_is_terminal: io::stdout().is_terminal(),
         time,
     };
-    let request = build_request(args, spooled.stdin, &surroundings)?;
+    let mut request = build_request(args, spooled.stdin, &surroundings)?;
     check_files(&request)?;
-    if request.outputs.iter().any(|output| matches!(output, OutputSpec::Load(_)))
-        && let Some(host) = session.foreign_docker_host()
-    {
-        return Err(Failure::hint(
-            format!("cannot load into the Docker Engine at {host}"),
-            "only unix:// sockets are supported; set DOCKER_HOST to one, or unset it",
-        ));
-    }
+    let note = keep_what_is_loaded(&mut request.outputs, session.has_docker());
 
     let engine = session.engine()?;
     let title =
         request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
     let shown = display(mode, &format!("building {title}"), request.platforms.len() > 1);
+    if let Some(note) = note {
+        shown.event(Event::Note(note.to_owned()));
+    }
     let result = engine.build(&request, &shown);
     let leftover = shown.finish();
     let outcome = match result {
@@ -107,6 +103,24 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
             Ok(())
         }
     }
+}
+
+/// What is loaded into a Docker Engine is also kept in the local store; only there, where there is no engine.
+fn keep_what_is_loaded(outputs: &mut Vec<OutputSpec>, has_docker: bool) -> Option<&'static str> {
+    let loaded = outputs.iter().find_map(|output| match output {
+        OutputSpec::Load(image) => Some(image.clone()),
+        _ => None,
+    })?;
+    if !outputs.iter().any(|output| matches!(output, OutputSpec::Image(image) if image.store)) {
+        outputs.push(OutputSpec::Image(ImageOutput { store: true, push: false, ..loaded }));
+    }
+    if has_docker {
+        return None;
+    }
+    outputs.retain(|output| !matches!(output, OutputSpec::Load(_)));
+    Some(
+        "there is no Docker Engine here to load into; the image is kept in crossdock's local store",
+    )
 }
 
 /// The image's id: the digest of its configuration, or of the index where there are several.
@@ -293,6 +307,23 @@ mod tests {
         assert_eq!(value["containerimage.config.digest"], Digest::of(b"config 0").to_string());
         assert_eq!(value["image.name"], "docker.io/library/app:latest");
         Ok(())
+    }
+
+    #[test]
+    fn what_docker_gets_is_kept_here_too() {
+        let image = ImageOutput { store: true, ..ImageOutput::default() };
+        let load = OutputSpec::Load(image.clone());
+        let keep = OutputSpec::Image(image);
+        let adapt = |mut outputs: Vec<OutputSpec>, docker| {
+            (keep_what_is_loaded(&mut outputs, docker).is_some(), outputs)
+        };
+        assert_eq!(adapt(vec![load.clone()], true), (false, vec![load.clone(), keep.clone()]));
+        assert_eq!(adapt(vec![load.clone()], false), (true, vec![keep.clone()]));
+        assert_eq!(
+            adapt(vec![keep.clone(), load.clone()], true),
+            (false, vec![keep.clone(), load])
+        );
+        assert_eq!(adapt(vec![keep.clone()], false), (false, vec![keep]));
     }
 
     #[test]
