@@ -47,6 +47,8 @@ impl Registry {
             header.set_size(content.len() as u64);
             header.set_mode(0o755);
             header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
             tar.append_data(&mut header, path, *content).expect("a tar can be written");
         }
         let layer = tar.into_inner().expect("a tar can be written");

@@ -4,7 +4,7 @@
 //! [`Client::pull_blob`] (descriptor to bytes in a [`BlobSink`], resumed where a connection broke). A push goes
 //! [`Client::push_blob`] for everything a manifest names, then [`Client::push_manifest`].
 //!
-//! Inside, `client` and `push` say what is asked; `transport` sends one request along redirects, retries and
+//! Inside, `client`, `pull` and `push` say what is asked; `transport` sends one request along redirects, retries and
 //! authentication; `auth` holds tokens; `endpoint` knows where a registry and its mirrors are; `tls` opens connections.
 //!
 //! Credentials belong to an origin (scheme, host, port) and are never sent to another one.
@@ -20,6 +20,7 @@ mod endpoint;
 mod error;
 mod hosts;
 mod origin;
+mod pull;
 mod push;
 mod retry;
 pub mod server;
