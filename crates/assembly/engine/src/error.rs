@@ -10,6 +10,15 @@ pub(crate) fn failed<E: Into<Cause>>(message: impl Into<String>) -> impl FnOnce(
     move |source| BuildError::Failed { message, hint: None, source: Some(source.into()) }
 }
 
+/// As [`failed`], with a way out where one is known.
+pub(crate) fn failed_with<E: Into<Cause>>(
+    message: impl Into<String>,
+    hint: Option<String>,
+) -> impl FnOnce(E) -> BuildError {
+    let message = message.into();
+    move |source| BuildError::Failed { message, hint, source: Some(source.into()) }
+}
+
 /// Something is wrong, and nothing lies beneath it.
 pub(crate) fn refused(message: impl Into<String>, hint: Option<&str>) -> BuildError {
     BuildError::Failed { message: message.into(), hint: hint.map(str::to_owned), source: None }

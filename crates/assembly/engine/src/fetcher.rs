@@ -42,6 +42,21 @@ impl<'a> Fetcher<'a> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.clone(), place);
     }
 
+    /// As [`fetch`](Self::fetch), also from any repository that the store knows to have held the blob.
+    pub(crate) fn fetch_anywhere(&self, blob: &oci::Descriptor) -> io::Result<()> {
+        for place in self.store.locations(&blob.digest).map_err(io::Error::other)? {
+            let Ok(reference) = place.parse::<Reference>() else { continue };
+            self.places
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(blob.digest.clone(), Place::Registry(reference));
+            if self.fetch(blob).is_ok() {
+                return Ok(());
+            }
+        }
+        self.fetch(blob)
+    }
+
     /// Makes sure that the store has the blob.
     pub(crate) fn fetch(&self, blob: &oci::Descriptor) -> io::Result<()> {
         if self.store.blob_size(&blob.digest).is_some() {

@@ -5,6 +5,7 @@
 //! `executor` do it; `exporters` write the results. The engine knows no terminal, no environment and no home directory.
 
 mod build;
+mod container;
 mod contents;
 mod context;
 mod driver;
@@ -19,6 +20,7 @@ mod records;
 mod reporter;
 mod resolver;
 mod times;
+mod transfer;
 mod unpack;
 mod value;
 mod work;

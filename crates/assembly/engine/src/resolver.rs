@@ -90,3 +90,14 @@ fn resolve_error(error: ImageError) -> ResolveError {
         },
     }
 }
+
+/// A way out of an error, where one is known.
+pub(crate) fn hint(error: &ImageError) -> Option<String> {
+    match error {
+        ImageError::Registry { source, .. } => source.hint(),
+        ImageError::NoPlatform { .. } => {
+            Some("build for a platform it has, or choose another base image".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -19,6 +19,14 @@ pub enum ExportError {
     /// Docker's format holds one image.
     #[error("Docker's archive format holds one platform, but {} were built; use `type=oci`, or one `--platform`", list(.0))]
     DockerIndex(Vec<Platform>),
+    /// An image of the store cannot be read whole.
+    #[error("image {digest} is not whole in the store")]
+    Stored {
+        /// Which.
+        digest: Digest,
+        /// What is missing or damaged.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A pipe holds no directory.
     #[error("cannot write a directory (`tar=false`) to standard output; give `dest=`")]
     DirectoryToStdout,

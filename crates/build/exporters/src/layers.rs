@@ -182,7 +182,7 @@ fn run(
             let Some(job) = jobs.get(index) else { return };
             let outcome = one(job, compression, latest_mtime, threads, context);
             match &outcome {
-                Ok(blob) => task.transfer(blob.diff_id.short(), blob.size, Some(blob.size), true),
+                Ok(blob) => task.transfer(&label(&blob.digest), blob.size, Some(blob.size), true),
                 Err(_) => failed.store(true, Ordering::Relaxed),
             }
             if let Some(slot) =
@@ -296,6 +296,11 @@ pub(crate) fn fetch(blob: &Descriptor, context: &ExportContext<'_>) -> Result<()
     }
     (context.fetch)(blob)
         .map_err(|source| ExportError::Fetch { digest: blob.digest.clone(), source })
+}
+
+/// A blob, for people.
+pub(crate) fn label(digest: &Digest) -> String {
+    format!("{}:{}", digest.algorithm(), digest.short())
 }
 
 /// Media type of a layer in a manifest of the given family; unknown ones stay.

@@ -16,6 +16,7 @@ mod image;
 mod layers;
 mod load;
 mod push;
+mod stored;
 mod task;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use report::Progress;
 use store::{LayerBlob, Store};
 
 pub use error::ExportError;
+pub use stored::push_stored;
 
 /// The result of a build, to be written somewhere.
 #[derive(Clone, Default)]

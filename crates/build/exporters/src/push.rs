@@ -13,7 +13,7 @@ use store::Store;
 
 use crate::image::Image;
 use crate::task::Task;
-use crate::{ExportContext, ExportError, ExportInput, ResultLayer};
+use crate::{ExportContext, ExportError, ExportInput, ResultLayer, layers};
 
 /// Blobs that travel at the same time.
 const PARALLEL: usize = 6;
@@ -131,7 +131,7 @@ fn serve<'scope>(
             Message::Progress { blob, current } => {
                 let done = current >= blob.size;
                 task.transfer(
-                    &format!("{}:{}", blob.digest.algorithm(), blob.digest.short()),
+                    &layers::label(&blob.digest),
                     current,
                     Some(blob.size),
                     done,
