@@ -1,9 +1,10 @@
 //! Writes an image to a file: OCI layout or Docker archive.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use archive::ArchiveError;
+use blobs::BlobError;
 use build_api::{ArchiveFormat, Destination};
 use oci::{Descriptor, Reference};
 
@@ -34,10 +35,7 @@ pub(crate) fn write(
                 archive::Image { root: &root, names: &names },
                 context.store,
             )
-            .map_err(|source| ExportError::Archive {
-                path: directory.clone(),
-                source: Box::new(source),
-            })
+            .map_err(|source| failed(directory, source, context))
         }),
         _ => files::to_destination(dest, |out| {
             write_tar(image, names, format, context, &shown(dest), out)
@@ -64,10 +62,16 @@ pub(crate) fn write_tar(
         ArchiveFormat::Oci => archive::write_oci_tar(out, &images, context.store),
         ArchiveFormat::Docker => archive::write_docker_tar(out, &images, context.store),
     };
-    written.map_err(|source| ExportError::Archive {
-        path: PathBuf::from(place),
-        source: Box::new(source),
-    })
+    written.map_err(|source| failed(Path::new(place), source, context))
+}
+
+/// A blob that turns out damaged is put aside, so that the next build gets or makes it again.
+fn failed(path: &Path, source: ArchiveError, context: &ExportContext<'_>) -> ExportError {
+    if let ArchiveError::Blob(BlobError::Mismatch { expected, .. }) = &source {
+        // That it could not be put aside matters less than that it is damaged.
+        drop(context.store.quarantine(expected));
+    }
+    ExportError::Archive { path: path.to_owned(), source: Box::new(source) }
 }
 
 /// The entry of the layout's own index.

@@ -166,6 +166,10 @@ impl ExportError {
             Self::Pack { source, .. } if matches!(**source, PackError::Changed { .. }) => {
                 Some("a file of the context was written to during the build; run the build again".to_owned())
             }
+            Self::Archive { source, .. } if matches!(**source, archive::ArchiveError::Blob(BlobError::Mismatch { .. })) => {
+                Some("the damaged blob was put aside: run the build again".to_owned())
+            }
+            Self::Store { source } => source.hint(),
             Self::Load { source: Some(_), .. } => {
                 Some("start Docker, set DOCKER_HOST, or leave out `--load`: the image is in crossdock's own store anyway".to_owned())
             }

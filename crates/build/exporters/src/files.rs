@@ -1,6 +1,7 @@
 //! Writes the file tree of a result: to a directory of the user, or as a plain tar.
 
 use std::io::{self, BufWriter, Write};
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use build_api::Destination;
@@ -9,6 +10,7 @@ use fstree::{
     Changeset, Entry, Kind, Metadata, Mtime, Owners, RelPath, Root, TreeForm, TreeWriter,
     WriteOptions,
 };
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 
 use crate::task::Task;
 use crate::{ExportContext, ExportError, ExportInput, PlatformResult, folder, shown};
@@ -92,13 +94,25 @@ pub(crate) fn to_destination(
         write(&mut out)?;
         return out.flush().map_err(ExportError::io(path));
     }
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    // A file without a name goes with the process; where the file system has none, what is left is told by its name.
+    let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let (file, named) = match rustix::fs::open(directory, nameless, Mode::from_raw_mode(0o666)) {
+        Ok(fd) => (File::from_parts(fd.into(), path), false),
+        Err(_) => (File::create(&part).map_err(ExportError::io(path))?, true),
+    };
     let outcome = (|| {
-        let mut out =
-            BufWriter::with_capacity(1 << 20, File::create(&part).map_err(ExportError::io(path))?);
+        let mut out = BufWriter::with_capacity(1 << 20, file);
         write(&mut out)?;
         out.flush().map_err(ExportError::io(path))?;
+        if !named {
+            let link = format!("/proc/self/fd/{}", out.get_ref().as_raw_fd());
+            let linked = linkat(CWD, link, CWD, &part, AtFlags::SYMLINK_FOLLOW);
+            linked.map_err(|errno| ExportError::io(path)(errno.into()))?;
+        }
         fs_err::rename(&part, path).map_err(ExportError::io(path))
     })();
     if outcome.is_err() {

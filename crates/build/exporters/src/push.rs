@@ -130,12 +130,7 @@ fn serve<'scope>(
         match message {
             Message::Progress { blob, current } => {
                 let done = current >= blob.size;
-                task.transfer(
-                    &layers::label(&blob.digest),
-                    current,
-                    Some(blob.size),
-                    done,
-                );
+                task.transfer(&layers::label(&blob.digest), current, Some(blob.size), done);
             }
             Message::Fetch { blob, answer } => {
                 scope.spawn(move || {

@@ -15,7 +15,8 @@ impl<'a> Task<'a> {
     /// Begins a part with the given name.
     pub(crate) fn begin(context: &'a ExportContext<'a>, name: &str) -> Self {
         // Outputs of one kind have parts of one name; the moment tells them apart.
-        let id = Digest::of(format!("export {name} {}", context.began.elapsed().as_nanos()).as_bytes());
+        let id =
+            Digest::of(format!("export {name} {}", context.began.elapsed().as_nanos()).as_bytes());
         context.progress.event(Event::Vertex {
             id: id.clone(),
             name: name.to_owned(),

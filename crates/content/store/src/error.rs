@@ -106,6 +106,31 @@ impl StoreError {
         }
     }
 
+    /// A way out, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                "make room: `crossdock prune` removes what no image and no running build needs"
+            }
+            Self::Network { .. } => "set `store` in the settings to a directory on a local disk",
+            Self::Newer { .. } => "use the newer crossdock, or another store",
+            Self::Locked { .. } => {
+                "another crossdock process may be stopped or stuck: end it, then try again"
+            }
+            Self::Database { .. } => {
+                "if this stays, move `store.db*` out of the store's directory: blobs and trees are found again, names of images are lost"
+            }
+            Self::ForeignOwner { .. } => "run crossdock as the user who made the store",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
     /// The same as an error of one blob.
     pub fn of_blob(self, digest: &Digest) -> BlobError {
         match self {

@@ -143,6 +143,22 @@ fn a_failed_archive_leaves_the_old_file_alone() {
 }
 
 #[test]
+fn a_damaged_blob_is_put_aside() {
+    let place = Place::new();
+    let (input, base) = place.based("elsewhere.test/base", true);
+    let digest = Digest::of(&base);
+    let path = place.store.blob_path(&digest);
+    let mut bytes = base;
+    bytes[20] ^= 1;
+    fs_err::remove_file(&path).unwrap();
+    fs_err::write(&path, bytes).unwrap();
+    let error =
+        place.export(&input, &[oci_archive(&place.path("image.tar"), image())]).unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("again")), "{error:?}");
+    assert_eq!(place.store.blob_size(&digest), None);
+}
+
+#[test]
 fn files_of_several_platforms_go_to_folders_of_their_own() {
     let place = Place::new();
     let input = place.input(&["linux/amd64", "linux/arm/v7"]);
