@@ -18,6 +18,8 @@ mod owners;
 mod path;
 mod pattern;
 mod root;
+#[cfg(test)]
+mod tests;
 mod view;
 mod walk;
 mod write;

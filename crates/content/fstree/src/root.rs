@@ -129,7 +129,7 @@ impl AsFd for Root {
     }
 }
 
-fn open_beneath(
+pub(crate) fn open_beneath(
     root: BorrowedFd<'_>,
     path: &RelPath,
     flags: OFlags,
@@ -168,7 +168,7 @@ fn openat2_works() -> bool {
 }
 
 /// One segment after the other; links are followed by hand when `resolve` allows them.
-fn open_by_segments(
+pub(crate) fn open_by_segments(
     root: BorrowedFd<'_>,
     path: &RelPath,
     flags: OFlags,

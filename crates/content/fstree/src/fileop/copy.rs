@@ -6,9 +6,6 @@ use crate::{
     Entry, Kind, Link, MatchInfo, Metadata, PatternSet, RelPath, TreeError, TreeView, resolve,
 };
 
-/// How deep directories may be nested in a copy.
-const MAX_DEPTH: usize = 256;
-
 pub(super) fn copy(
     edit: &mut Edit,
     action: &Copy,
@@ -158,12 +155,25 @@ struct Pending {
 
 /// One file or directory to be copied.
 struct Item {
-    entry: Entry,
+    from: RelPath,
     /// Path relative to the source; the root for the source itself.
     relative: RelPath,
     target: RelPath,
+    /// What the directory above matched.
     include: MatchInfo,
     exclude: MatchInfo,
+}
+
+enum Task {
+    Visit(Item),
+    /// All that is in the last of the pending directories has been copied.
+    Leave(Left),
+}
+
+struct Left {
+    included: bool,
+    /// The directory gets all metadata of the one copied.
+    replace: bool,
 }
 
 impl Copier<'_> {
@@ -204,27 +214,29 @@ impl Copier<'_> {
         if let Some(made) = made {
             make_all(self.edit, &made, self.parents)?;
         }
-        let item = Item {
-            entry,
-            relative: RelPath::root(),
-            target,
-            include: MatchInfo::default(),
-            exclude: MatchInfo::default(),
-        };
-        self.copy_item(item, &from, false)
+        let (include, exclude) = (MatchInfo::default(), MatchInfo::default());
+        self.copy_all(Item { from, relative: RelPath::root(), target, include, exclude })
     }
 
-    /// Copies a file or a directory with what is in it. `overwrite`: a directory that is there already gets the
-    /// metadata of the one copied, which holds for all but the first.
-    fn copy_item(&mut self, item: Item, from: &RelPath, overwrite: bool) -> Result<(), TreeError> {
-        if self.pending.len() > MAX_DEPTH {
-            let limit = format!("directories may be nested {MAX_DEPTH} deep");
-            return Err(TreeError::Limit { path: format!("/{from}"), limit });
+    /// Copies a file or a directory with what is in it. What is still to do lies on the heap: trees may be deep.
+    fn copy_all(&mut self, first: Item) -> Result<(), TreeError> {
+        let mut tasks = vec![Task::Visit(first)];
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Visit(item) => self.visit(item, &mut tasks)?,
+                Task::Leave(left) => self.leave(left)?,
+            }
         }
+        Ok(())
+    }
+
+    fn visit(&mut self, item: Item, tasks: &mut Vec<Task>) -> Result<(), TreeError> {
+        // A directory that is there already gets the metadata of the one copied, but for the first.
+        let overwrite = !item.relative.is_root();
         let mut included = true;
         let mut excluded = false;
         let (mut include, mut exclude) = (MatchInfo::default(), MatchInfo::default());
-        if !item.relative.is_root() {
+        if overwrite {
             if !self.include.is_empty() {
                 (included, include) =
                     self.include.matches_beneath(item.relative.as_bytes(), &item.include);
@@ -234,44 +246,75 @@ impl Copier<'_> {
                     self.exclude.matches_beneath(item.relative.as_bytes(), &item.exclude);
                 included &= !excluded;
             }
+            if !included && self.include.is_empty() && !self.exclude.has_exceptions() {
+                return Ok(());
+            }
         }
-        let directory = item.entry.kind.is_directory();
+        let Some(entry) = self.source.lookup(&item.from)? else { return Ok(()) };
+        let directory = entry.kind.is_directory();
         if !included && !directory {
             return Ok(());
         }
-        let existing = self.edit.lookup(&item.target)?;
         if included {
             if self.action.replace_existing
-                && existing
-                    .as_ref()
-                    .is_some_and(|existing| !(directory && existing.kind.is_directory()))
+                && let Some(existing) = self.edit.lookup(&item.target)?
+                && !(directory && existing.kind.is_directory())
             {
                 self.edit.remove(&item.target)?;
             }
             self.make_pending(overwrite)?;
         }
-        if directory {
-            return self.copy_directory(
-                item,
-                from,
-                overwrite,
-                included,
-                excluded,
-                (include, exclude),
-            );
+        if !directory {
+            return self.copy_file(entry, item);
         }
+        let created = included && self.make_directory(&entry, &item.target, overwrite)?;
+        let looked_into =
+            !(excluded && !self.exclude.has_exceptions()) && self.may_hold_included(&item.relative);
+        let names = if looked_into { self.source.list(&item.from)? } else { Vec::new() };
+        self.pending.push(Pending { entry, target: item.target.clone(), copied: included });
+        tasks.push(Task::Leave(Left { included, replace: created || overwrite }));
+        for name in names.into_iter().rev() {
+            let child = |path: &RelPath| {
+                path.join(&name).map_err(|error| TreeError::Invalid(error.to_string()))
+            };
+            tasks.push(Task::Visit(Item {
+                from: child(&item.from)?,
+                relative: child(&item.relative)?,
+                target: child(&item.target)?,
+                include: include.clone(),
+                exclude: exclude.clone(),
+            }));
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, left: Left) -> Result<(), TreeError> {
+        let Some(Pending { entry, target, .. }) = self.pending.pop().filter(|_| left.included)
+        else {
+            return Ok(());
+        };
+        let meta = self.metadata(&entry);
+        if left.replace {
+            self.edit.describe(&target, |old| replace(old, meta))
+        } else {
+            // The directory that the content went into: only its time is the source's.
+            self.edit.describe(&target, |old| old.mtime = meta.mtime)
+        }
+    }
+
+    fn copy_file(&mut self, entry: Entry, item: Item) -> Result<(), TreeError> {
         if let Some(Entry { kind: Kind::Directory { .. }, .. }) = self.edit.lookup(&item.target)? {
             return Err(TreeError::Invalid(format!(
                 "cannot replace to directory /{} with file",
                 item.target
             )));
         }
-        let meta = self.metadata(&item.entry);
-        let link = match item.entry.kind {
-            Kind::File(_) => self.source.link(from)?,
+        let meta = self.metadata(&entry);
+        let link = match entry.kind {
+            Kind::File(_) => self.source.link(&item.from)?,
             _ => None,
         };
-        let copied = Entry { path: item.target.clone(), kind: item.entry.kind, meta };
+        let copied = Entry { path: item.target.clone(), kind: entry.kind, meta };
         if let Some(link) = link {
             if let Some((first, meta)) = self.links.get(&link)
                 && *meta == copied.meta
@@ -282,56 +325,6 @@ impl Copier<'_> {
             self.links.insert(link, (item.target, copied.meta.clone()));
         }
         self.edit.put(copied)
-    }
-
-    fn copy_directory(
-        &mut self,
-        item: Item,
-        from: &RelPath,
-        overwrite: bool,
-        included: bool,
-        excluded: bool,
-        (include, exclude): (MatchInfo, MatchInfo),
-    ) -> Result<(), TreeError> {
-        let mut created = false;
-        if included {
-            created = self.make_directory(&item.entry, &item.target, overwrite)?;
-        }
-        let relative = item.relative.clone();
-        let target = item.target.clone();
-        self.pending.push(Pending {
-            entry: item.entry.clone(),
-            target: item.target.clone(),
-            copied: included,
-        });
-        if !(excluded && !self.exclude.has_exceptions()) && self.may_hold_included(&relative) {
-            for name in self.source.list(from)? {
-                let child = |path: &RelPath| {
-                    path.join(&name).map_err(|error| TreeError::Invalid(error.to_string()))
-                };
-                let from = child(from)?;
-                let Some(entry) = self.source.lookup(&from)? else { continue };
-                let item = Item {
-                    entry,
-                    relative: child(&relative)?,
-                    target: child(&target)?,
-                    include: include.clone(),
-                    exclude: exclude.clone(),
-                };
-                self.copy_item(item, &from, true)?;
-            }
-        }
-        self.pending.pop();
-        if !included {
-            return Ok(());
-        }
-        let meta = self.metadata(&item.entry);
-        if created || overwrite {
-            self.edit.describe(&item.target, |old| replace(old, meta))
-        } else {
-            // The directory that the content went into: only its time is the source's.
-            self.edit.describe(&item.target, |old| old.mtime = meta.mtime)
-        }
     }
 
     /// Whether something in a directory that did not match itself could.
@@ -418,7 +411,8 @@ impl Copier<'_> {
             // Links in the way are followed as if the destination were the root.
             let parent = resolve(&Beneath { view: &*self.edit, top: &top }, &parent, true)?;
             let parent = top.join_path(&parent);
-            make_all(self.edit, &parent, Making { mode: 0o755, ..self.parents })?;
+            // Directories that an archive leaves out are root's, whatever owner its entries are given.
+            make_all(self.edit, &parent, Making { mode: 0o755, ids: (0, 0), ..self.parents })?;
             let target = match parent.join(entry.path.name()) {
                 Ok(target) => target,
                 Err(_) => continue,

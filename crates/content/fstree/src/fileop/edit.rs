@@ -43,17 +43,15 @@ impl Edit {
         changes
     }
 
-    /// Whether the base shows through at `path`.
+    /// Whether the base shows through at `path`. The nearest directory above that is in the upper layer decides: one
+    /// that is not fresh has none above it that is.
     fn base_shows(&self, path: &RelPath) -> bool {
-        for above in path.ancestors() {
-            if self.fresh.contains(&above) {
-                return false;
+        let mut above = path.parent();
+        while let Some(directory) = above {
+            if let Some(node) = self.upper.get(&directory) {
+                return node.entry.kind.is_directory() && !self.fresh.contains(&directory);
             }
-            if let Some(node) = self.upper.get(&above)
-                && !node.entry.kind.is_directory()
-            {
-                return false;
-            }
+            above = directory.parent();
         }
         true
     }
@@ -165,12 +163,17 @@ impl Edit {
 
     /// Directories above a change are part of its layer, unchanged.
     fn copy_up_parents(&mut self, path: &RelPath) -> Result<(), TreeError> {
-        let missing: Vec<RelPath> = path
-            .ancestors()
-            .filter(|above| {
-                !self.upper.get(above).is_some_and(|node| node.entry.kind.is_directory())
-            })
-            .collect();
+        // A directory that is in the upper layer has those above it there, too.
+        let mut missing = Vec::new();
+        let mut above = path.parent();
+        while let Some(directory) = above.filter(|directory| !directory.is_root()) {
+            if self.upper.get(&directory).is_some_and(|node| node.entry.kind.is_directory()) {
+                break;
+            }
+            above = directory.parent();
+            missing.push(directory);
+        }
+        missing.reverse();
         for above in missing {
             match self.lookup(&above)? {
                 Some(Entry { kind: Kind::Directory { .. }, meta, .. }) => {
