@@ -44,17 +44,24 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// `%+v` of a health check.
+/// `%q` of a health check.
 pub(crate) fn health(check: &HealthConfig) -> String {
+    let times = [check.interval, check.timeout, check.start_period, check.start_interval];
     format!(
-        "{{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
-        listed(&check.test),
-        duration(check.interval),
-        duration(check.timeout),
-        duration(check.start_period),
-        duration(check.start_interval),
-        check.retries
+        "&{{[{}] {} {}}}",
+        check.test.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
+        times.map(|time| quote(&duration(time))).join(" "),
+        quoted_number(check.retries),
     )
+}
+
+/// `%q` of a number: the character of that number between single quotes.
+fn quoted_number(number: i64) -> String {
+    match u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER) {
+        '\'' => r"'\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        other => format!("'{}'", quote(other.encode_utf8(&mut [0; 4])).trim_matches('"')),
+    }
 }
 
 /// A duration of nanoseconds: `1m30s`, `1.5s`, `0s`.
