@@ -25,6 +25,9 @@ use crate::transport::{Answer, Call, Target, Transport};
 /// The largest manifest or index that is read, as the distribution specification proposes.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;
 
+/// Takes a line for the user.
+pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How a client behaves.
 #[derive(Clone)]
 pub struct ClientOptions {
@@ -46,6 +49,8 @@ pub struct ClientOptions {
     pub response_timeout: Duration,
     /// Uploads go in pieces of at most this size; `None` sends a blob in one, which all registries accept.
     pub upload_chunk: Option<u64>,
+    /// Told in a line when there is a wait of some seconds before something is tried again.
+    pub notice: Option<Notice>,
 }
 
 impl Default for ClientOptions {
@@ -60,6 +65,7 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(15),
             response_timeout: Duration::from_mins(1),
             upload_chunk: None,
+            notice: None,
         }
     }
 }

@@ -171,6 +171,8 @@ impl<'a> Pull<'a> {
             }
         }
         let left = self.blob.size - self.digester.size();
+        // A partial answer may be shorter than what was asked for, a whole one not.
+        let whole = answer.status() == StatusCode::OK;
         let mut response = answer.response;
         let wrong_size = |found| RegistryError::Size {
             host: to.name.clone(),
@@ -178,7 +180,9 @@ impl<'a> Pull<'a> {
             expected: self.blob.size,
             found,
         };
-        if let Some(length) = response.content_length().filter(|length| *length != left) {
+        if let Some(length) = response.content_length()
+            && (length > left || (whole && length < left))
+        {
             return Err(wrong_size(self.digester.size() + length));
         }
         while let Some(bytes) =

@@ -141,7 +141,14 @@ impl Client {
             Scopes::push(repository.repository()),
             what,
         );
-        let answer = self.transport.send(to, &call).await?;
+        let answer = match self.transport.send(to, &call).await {
+            Ok(answer) => answer,
+            // Some redirect even this to a store that only lets itself be read: not knowing is no failure.
+            Err(RegistryError::Refused { .. } | RegistryError::Redirect { .. }) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
         match answer.status() {
             StatusCode::OK => {
                 // Another size under the same digest: let the upload find out.

@@ -200,6 +200,12 @@ impl Transport {
             // Not only this request: the others that are under way would be refused as well.
             *lock(&health.quiet_until) = Some(Instant::now() + told);
         }
+        // Short waits are nobody's business; in a long one a user wonders.
+        if let Some(notice) =
+            self.options.notice.as_ref().filter(|_| wait >= Duration::from_secs(2))
+        {
+            notice(&format!("{error}; trying again in {} s", wait.as_secs()));
+        }
         Some(wait)
     }
 

@@ -11,8 +11,8 @@ use http::Method;
 use oci::{Descriptor, Document, Index, Manifest, Reference, media_type};
 use registry::server::{Effect, Fault, Server, ServerOptions};
 use registry::{
-    BlobSource, Capability, Client, ClientOptions, FileSink, Host, Hosts, Mirror, ProgressFn,
-    Pushed, RegistryError, RetryOptions, silent,
+    BlobSource, Capability, Client, ClientOptions, FileSink, Host, Hosts, Mirror, Notice,
+    ProgressFn, Pushed, RegistryError, RetryOptions, silent,
 };
 
 fn server() -> Server {
@@ -345,15 +345,25 @@ async fn what_may_pass_is_tried_again_and_nothing_else() -> Result<(), RegistryE
 #[tokio::test]
 async fn a_rate_limit_is_obeyed_by_all_requests_and_told_when_too_long() -> Result<(), RegistryError>
 {
-    let (server, client) = (server(), client());
+    let server = server();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notices = Arc::clone(&told);
+    let notice: Notice = Arc::new(move |text| notices.lock().unwrap().push(text.to_owned()));
+    let client = Client::new(ClientOptions { notice: Some(notice), ..options() });
     server
         .put_manifest("a", "1", media_type::OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#)
         .unwrap();
     let image = reference(&server, "a:1");
-    server.inject(Fault::any("/manifests/", 1, Effect::RateLimit { retry_after: Some(1) }));
+    server.inject(Fault::any("/manifests/", 1, Effect::RateLimit { retry_after: Some(2) }));
     let start = Instant::now();
-    client.resolve(&image).await?;
-    assert!(start.elapsed() >= Duration::from_secs(1));
+    let (one, other) = tokio::join!(client.resolve(&image), client.manifest(&image, None));
+    one?;
+    other?;
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(
+        told.lock().unwrap().first().is_some_and(|text| text.ends_with("; trying again in 2 s")),
+        "{told:?}"
+    );
     server.inject(Fault::any("/manifests/", 1, Effect::RateLimit { retry_after: Some(7200) }));
     let error = client.manifest(&image, None).await.unwrap_err();
     assert!(
