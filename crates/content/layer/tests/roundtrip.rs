@@ -196,3 +196,38 @@ fn names_that_mean_removals_are_not_packed() {
         assert!(matches!(error, layer::PackError::Unfit { .. }), "{path}: {error:?}");
     }
 }
+
+/// A step's root is another id on disk; capabilities name it, and read back as an image has them.
+#[test]
+fn owners_and_capabilities_are_shifted_on_disk_and_come_back() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let owners = Owners::Shifted { offset: 1 << 30, count: 1 << 30 };
+    let capability = [&[1, 0, 0, 2][..], &[0, 4, 0, 0], &[0; 12]].concat();
+    let mut ping = file("ping", "x");
+    (ping.meta.uid, ping.meta.gid, ping.meta.mode) = (7, 8, 0o4755);
+    ping.meta.xattrs.insert(b"security.capability".to_vec(), capability.clone());
+    let options = PackOptions { compression: Compression::Uncompressed, ..PackOptions::default() };
+    let (_, tar) = packed(&Changeset::from_iter([ping]), &options);
+    let directory = tempfile::tempdir().unwrap();
+    let unpacked = unpack(&*tar, directory.path(), owners, &UnpackOptions::default()).unwrap();
+    let stat = rustix::fs::stat(directory.path().join("ping")).unwrap();
+    assert_eq!(
+        (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777),
+        ((1 << 30) + 7, (1 << 30) + 8, 0o4755)
+    );
+    let tree = fstree::read_tree(directory.path(), owners, TreeForm::Overlay).unwrap();
+    let entry = tree.get(&"ping".parse().unwrap()).unwrap();
+    assert_eq!((entry.meta.uid, entry.meta.gid), (7, 8));
+    assert_eq!(
+        entry.meta.xattrs[b"security.capability".as_slice()],
+        capability,
+        "{:?}",
+        unpacked.notes
+    );
+    let few = Owners::Shifted { offset: 0, count: 5 };
+    let error = unpack(&*tar, tempfile::tempdir().unwrap().path(), few, &UnpackOptions::default())
+        .unwrap_err();
+    assert!(matches!(error, layer::UnpackError::Owner { .. }));
+}

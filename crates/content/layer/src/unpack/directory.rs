@@ -178,19 +178,32 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<bool> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-    remove_beneath(directory.as_fd(), &RelPath::root(), &|_| true)?;
+    empty(directory.as_fd(), &RelPath::root(), &|_| true, 0)?;
     rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
     Ok(true)
 }
 
 /// Removes what is in a directory, as far as `condition` says so of its path; a directory goes when it is empty then.
-///
-/// At most as deep as paths in archives may be.
 pub(super) fn remove_beneath(
     directory: BorrowedFd<'_>,
     path: &RelPath,
     condition: &dyn Fn(&RelPath) -> bool,
 ) -> io::Result<()> {
+    empty(directory, path, condition, 0)
+}
+
+/// Deeper than this a hostile layer would exhaust the stack.
+const MAX_DEPTH: usize = 2048;
+
+fn empty(
+    directory: BorrowedFd<'_>,
+    path: &RelPath,
+    condition: &dyn Fn(&RelPath) -> bool,
+    depth: usize,
+) -> io::Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "directories are nested too deep"));
+    }
     let handle = super::reopen(directory)?;
     let mut names = Vec::new();
     for item in Dir::new(handle)? {
@@ -206,7 +219,7 @@ pub(super) fn remove_beneath(
         if is_directory {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let inner = rustix::fs::openat(directory, &*name, flags, Mode::empty())?;
-            remove_beneath(inner.as_fd(), &path, condition)?;
+            empty(inner.as_fd(), &path, condition, depth + 1)?;
         }
         if condition(&path) {
             let flags = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
