@@ -137,7 +137,10 @@ fn causes(source: Option<&(dyn Error + 'static)>) -> Vec<String> {
 /// All findings, warnings first as they came, so that the errors are what is read last.
 pub(crate) fn diagnostics(findings: &[Diagnostic], color: bool) -> String {
     let mut out = String::new();
-    for finding in findings.iter().take(FINDINGS) {
+    for (index, finding) in findings.iter().take(FINDINGS).enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
         let group = diagnostic(finding, &finding.message);
         let group = match &finding.hint {
             Some(hint) => group.element(Level::HELP.message(lines(hint))),
@@ -146,7 +149,7 @@ pub(crate) fn diagnostics(findings: &[Diagnostic], color: bool) -> String {
         let _ = writeln!(out, "{}", renderer(color).render(&[group]));
     }
     if findings.len() > FINDINGS {
-        let _ = writeln!(out, "and {} more", findings.len() - FINDINGS);
+        let _ = writeln!(out, "\nand {} more", findings.len() - FINDINGS);
     }
     out
 }

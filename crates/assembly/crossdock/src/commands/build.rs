@@ -9,7 +9,7 @@ use build_api::{
     OutputSpec, SecretSource, TimeSource,
 };
 use report::{Diagnostic, Event, Progress};
-use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::print;
 use crate::args::BuildArgs;
@@ -150,31 +150,25 @@ fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
 
 /// The document of `--metadata-file`: what the builder says, with what Buildx always writes.
 fn metadata(request: &BuildRequest, outcome: &Outcome) -> String {
-    let mut fields: BTreeMap<String, Box<RawValue>> = BTreeMap::new();
-    let raw = |text: &str| {
-        RawValue::from_string(text.to_owned()).or_else(|_| serde_json::value::to_raw_value(text))
-    };
-    let json = |value: &serde_json::Value| serde_json::value::to_raw_value(value);
-    let mut add = |key: &str, value: Result<Box<RawValue>, serde_json::Error>| {
-        if let Ok(value) = value {
-            fields.entry(key.to_owned()).or_insert(value);
-        }
+    let mut fields: BTreeMap<String, Value> = BTreeMap::new();
+    let mut add = |key: &str, value: Value| {
+        fields.entry(key.to_owned()).or_insert(value);
     };
     for (key, value) in &outcome.metadata {
-        add(key, raw(value));
+        add(key, serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
     }
     if let Some(image) = &outcome.image {
-        add("containerimage.digest", json(&serde_json::json!(image.digest)));
-        add("containerimage.descriptor", json(&serde_json::json!(image)));
+        add("containerimage.digest", json!(image.digest));
+        add("containerimage.descriptor", json!(image));
     }
     if let [platform] = outcome.platforms.as_slice()
         && let Some(config) = &platform.config
     {
-        add("containerimage.config.digest", json(&serde_json::json!(config)));
+        add("containerimage.config.digest", json!(config));
     }
     if !request.tags.is_empty() {
         let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
-        add("image.name", json(&serde_json::json!(names.join(","))));
+        add("image.name", json!(names.join(",")));
     }
     let text = serde_json::to_string_pretty(&fields).unwrap_or_default();
     format!("{text}\n")

@@ -14,7 +14,7 @@ use crate::args::{Format, PlatformsArgs, RunArgs};
 use crate::failure::Failure;
 use crate::progress::clean;
 use crate::request::{Surroundings, UsageError, key_value, network, platforms, reference};
-use crate::session::{Pending, Session, display};
+use crate::session::{Session, display};
 
 /// Runs a command in an image; its exit code becomes ours.
 pub(crate) fn run(args: &RunArgs, session: &Session<'_>) -> Result<(), Failure> {

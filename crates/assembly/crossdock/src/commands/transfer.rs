@@ -9,7 +9,7 @@ use crate::args::{ProgressArgs, PullArgs, PushArgs};
 use crate::failure::Failure;
 use crate::progress::Mode;
 use crate::request::{platforms, reference};
-use crate::session::{Pending, Session, display};
+use crate::session::{Session, display};
 
 /// Copies an image from its registry into the local store.
 pub(crate) fn pull(args: &PullArgs, session: &Session<'_>) -> Result<(), Failure> {

@@ -78,6 +78,8 @@ pub fn maybe_sandbox() {
 /// Runs the keeper to its end; failures are reported to the caller.
 fn keep() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Ctrl-C on the terminal is for the program alone, which ends its sandboxes itself.
+    rustix::process::setsid()?;
     let control = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     system::place_at(null()?, 0)?;
     system::close_on_exec_from(3)?;

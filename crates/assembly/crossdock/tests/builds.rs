@@ -1,0 +1,310 @@
+//! Whole builds with the real program: what goes in, what comes out, what a user sees.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use testkit::{Access, Context, Program, Registry, ServerOptions};
+
+/// Standard output, standard error and exit code.
+fn outcome(command: &mut Command) -> (String, String, i32) {
+    let output = command.output().expect("crossdock can be started");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+/// Standard output and standard error of what must succeed.
+fn success(command: &mut Command) -> (String, String) {
+    let (stdout, stderr, code) = outcome(command);
+    assert_eq!(code, 0, "{stderr}");
+    (stdout, stderr)
+}
+
+/// A program that runs without libraries, for steps in images made from scratch.
+fn busybox() -> Vec<u8> {
+    fs_err::read("/bin/busybox").expect("busybox is installed (Debian package busybox-static)")
+}
+
+/// A context with a shell to copy.
+fn with_shell(dockerfile: &str) -> Context {
+    let text = format!(
+        "FROM scratch AS shell\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n{dockerfile}"
+    );
+    Context::with_dockerfile(&text).file_with_mode("busybox", busybox(), 0o755)
+}
+
+#[test]
+fn a_second_build_runs_nothing() {
+    let program = Program::new();
+    let context = with_shell("RUN echo hello > /made\n");
+    let build = |context: &Context| {
+        success(program.command("build -t app --progress plain .").current_dir(context.path()))
+    };
+    let (_, first) = build(&context);
+    assert!(first.contains("DONE") && !first.contains("CACHED"), "{first}");
+    let (_, second) = build(&context);
+    assert!(second.contains("CACHED") && second.contains("0 steps run"), "{second}");
+    let digest = |text: &str| {
+        text.lines().find_map(|line| line.trim().strip_prefix("image sha256:").map(str::to_owned))
+    };
+    assert_eq!(digest(&first), digest(&second));
+    let (list, _) = success(&mut program.command("image ls"));
+    assert!(list.contains("app:latest"), "{list}");
+    let (verified, _) = success(&mut program.command("du --verify"));
+    assert!(verified.contains("everything is what it says it is"), "{verified}");
+}
+
+#[test]
+fn a_failed_step_shows_where_and_why() {
+    let program = Program::new();
+    let context = with_shell("\nRUN echo before && \\\n    false\nENV AFTER=1\n");
+    let (stdout, stderr, code) =
+        outcome(program.command("build --platform linux/amd64 .").current_dir(context.path()));
+    assert_eq!((stdout.as_str(), code), ("", 1));
+    for part in [
+        "last output of",
+        "  | before",
+        "exit code 1",
+        "--> Dockerfile:5:1",
+        "5 | / RUN echo before",
+        "6 | |     false",
+        "the full output is in ",
+    ] {
+        assert!(stderr.contains(part), "`{part}` is not in\n{stderr}");
+    }
+    let log = stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("the full output is in "))
+        .expect("a log file");
+    assert_eq!(fs_err::read_to_string(log).expect("the log can be read"), "before\n");
+}
+
+#[test]
+fn all_mistakes_of_a_dockerfile_are_told_at_once() {
+    let program = Program::new();
+    let context = Context::with_dockerfile("FROM scratch\nCOPPY a b\nENV\n");
+    let (_, stderr, code) = outcome(program.command("build .").current_dir(context.path()));
+    assert_eq!(code, 1);
+    for part in ["COPPY", "did you mean COPY?", "--> Dockerfile:2:1", "--> Dockerfile:3"] {
+        assert!(stderr.contains(part), "`{part}` is not in\n{stderr}");
+    }
+}
+
+#[test]
+fn several_platforms_are_pushed_as_one_index() {
+    let (program, registry) = (Program::new(), Registry::start());
+    let context =
+        Context::with_dockerfile("FROM scratch\nARG TARGETARCH\nCOPY ${TARGETARCH} /file\n")
+            .file("amd64", "1")
+            .file("arm64", "2");
+    let line = format!(
+        "build -q --platform linux/amd64,linux/arm64,windows/amd64 -t {} --push --metadata-file meta --iidfile id .",
+        registry.name("app:1")
+    );
+    let (id, _) = success(program.command(&line).current_dir(context.path()));
+    let image = registry.image("app:1");
+    assert_eq!(image.platforms(), ["linux/amd64", "linux/arm64", "windows/amd64"]);
+    assert_eq!(
+        id.trim(),
+        image.descriptor.digest.to_string(),
+        "the id of several images is that of their index"
+    );
+    assert_eq!(fs_err::read_to_string(context.join("id")).expect("an id file"), id.trim());
+    let meta = fs_err::read(context.join("meta")).expect("a metadata file");
+    let meta: serde_json::Value = serde_json::from_slice(&meta).expect("it is JSON");
+    assert_eq!(meta["containerimage.digest"], id.trim());
+    assert_eq!(meta["image.name"], registry.name("app:1"));
+}
+
+#[test]
+fn standard_input_is_a_dockerfile_or_an_archive() {
+    let program = Program::new();
+    let (id, _) = success(program.command("build -q -").write_stdin("FROM scratch\nLABEL a=b\n"));
+    assert!(id.starts_with("sha256:"), "{id}");
+
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text) in [
+        ("Dockerfile", "FROM scratch\nCOPY file /\n"),
+        ("other/Dockerfile", "FROM scratch\nCOPY file /renamed\n"),
+        ("file", "x"),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).expect("a tar can be written");
+    }
+    let tar = tar.into_inner().expect("a tar can be written");
+    success(
+        program
+            .command("build -q -o one -")
+            .current_dir(program.home())
+            .write_stdin(tar.as_slice()),
+    );
+    success(
+        program
+            .command("build -q -f other/Dockerfile -o two -")
+            .current_dir(program.home())
+            .write_stdin(tar.as_slice()),
+    );
+    assert!(program.home().join("one/file").exists());
+    assert!(program.home().join("two/renamed").exists());
+
+    let context = Context::new().file("here", "x");
+    success(
+        program
+            .command("build -q -f - -o out .")
+            .current_dir(context.path())
+            .write_stdin("FROM scratch\nCOPY here /\n"),
+    );
+    assert!(context.join("out/here").exists());
+}
+
+#[test]
+fn progress_as_json_is_json() {
+    let program = Program::new();
+    let context = with_shell("RUN echo hello\n");
+    let (_, stderr) =
+        success(program.command("build --progress rawjson .").current_dir(context.path()));
+    let mut finished = 0;
+    for line in stderr.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
+        finished += usize::from(value["vertexes"][0]["completed"].is_string());
+    }
+    assert!(finished >= 3, "{stderr}");
+}
+
+#[test]
+fn an_archive_goes_to_standard_output_and_nothing_else() {
+    let program = Program::new();
+    let context = Context::with_dockerfile("FROM scratch\nCOPY a /\n").file("a", "x");
+    let output = program
+        .command("build -o - .")
+        .current_dir(context.path())
+        .output()
+        .expect("crossdock can be started");
+    assert!(output.status.success());
+    let mut archive = tar::Archive::new(output.stdout.as_slice());
+    let names: Vec<String> = archive
+        .entries()
+        .expect("a tar")
+        .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+        .collect();
+    assert!(names.iter().any(|name| name == "a"), "{names:?}");
+}
+
+#[test]
+fn an_image_survives_an_archive() {
+    let program = Program::new();
+    let context = Context::with_dockerfile("FROM scratch\nCOPY a /\n").file("a", "x");
+    success(
+        program
+            .command("build -q --platform linux/amd64,linux/arm64 -t app:1 .")
+            .current_dir(context.path()),
+    );
+    let (before, _) = success(&mut program.command("image ls -q"));
+    success(
+        program.command("image save --format oci -o all.tar app:1").current_dir(program.home()),
+    );
+    success(
+        program
+            .command("image save --platform linux/arm64 -o one.tar app:1")
+            .current_dir(program.home()),
+    );
+    success(&mut program.command("image rm app:1"));
+    success(&mut program.command("prune --all --force"));
+    success(program.command("image load -i all.tar").current_dir(program.home()));
+    let (after, _) = success(&mut program.command("image ls -q"));
+    assert_eq!(before, after);
+    success(program.command("image load -i one.tar -t single").current_dir(program.home()));
+    let (inspected, _) = success(&mut program.command("image inspect single"));
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("it is JSON");
+    assert_eq!(inspected["images"][0]["platform"], "linux/arm64");
+    let (config, _) = success(&mut program.command("image inspect --raw-config single"));
+    assert!(config.contains("\"architecture\":\"arm64\""), "{config}");
+}
+
+#[test]
+fn a_secret_reaches_the_step_and_not_the_image() {
+    let program = Program::new();
+    let context = with_shell("RUN --mount=type=secret,id=token /bin/busybox sha256sum /run/secrets/token > /sum\nFROM scratch\nCOPY --from=shell /sum /\n").file("token", "s3cret");
+    success(
+        program
+            .command("build -q --secret id=token,src=token -o out .")
+            .current_dir(context.path()),
+    );
+    let sum = fs_err::read_to_string(context.join("out/sum")).expect("the step wrote it");
+    assert!(
+        sum.starts_with("1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0"),
+        "{sum}"
+    );
+}
+
+#[test]
+fn an_interrupted_build_ends_and_leaves_nothing_running() {
+    let program = Program::new();
+    let context = with_shell("RUN /bin/busybox sleep 987654\n");
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=INT", "2"])
+        .arg(assert_cmd::cargo::cargo_bin("crossdock"))
+        .args(["build", "."]);
+    command
+        .env("HOME", program.home())
+        .env("CROSSDOCK_STORE", program.home().join("store"))
+        .current_dir(context.path());
+    let began = std::time::Instant::now();
+    let (_, stderr, code) = outcome(command.arg("--no-cache"));
+    // `timeout` ends with 124 when it had to send its signal.
+    assert_eq!(code, 124, "{stderr}");
+    assert!(stderr.ends_with("interrupted\n"), "{stderr}");
+    assert!(began.elapsed().as_secs() < 20);
+    assert!(!is_running("987654"), "the step is gone");
+    success(&mut program.command("du --verify"));
+}
+
+/// Whether a process has this word among its arguments.
+fn is_running(word: &str) -> bool {
+    let processes = fs_err::read_dir("/proc").expect("/proc can be read");
+    let lines =
+        processes.flatten().filter_map(|entry| fs_err::read(entry.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes()))
+}
+
+#[test]
+fn a_login_is_tried_before_it_is_kept() {
+    let program = Program::new();
+    let access = Access::Basic { user: "me".into(), password: "right".into() };
+    let registry = Registry::with(ServerOptions { access, ..ServerOptions::default() });
+    let config = program.home().join("docker/config.json");
+    let login = format!("login --username me --password-stdin {}", registry.address);
+
+    let (_, stderr, code) = outcome(program.command(&login).write_stdin("wrong\n"));
+    assert_eq!(code, 1, "{stderr}");
+    assert!(!config.exists());
+    success(program.command(&login).write_stdin("right\n"));
+    assert!(fs_err::read_to_string(&config).expect("a config file").contains(&registry.address));
+
+    let context = Context::with_dockerfile("FROM scratch\nCOPY a /\n").file("a", "x");
+    let build = format!("build -q -t {} --push .", registry.name("app"));
+    success(program.command(&build).current_dir(context.path()));
+    success(&mut program.command(&format!("logout {}", registry.address)));
+    let (_, stderr, code) = outcome(
+        program
+            .command(&format!("build -q --no-cache -t {} --push .", registry.name("other")))
+            .current_dir(context.path()),
+    );
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("because:"), "{stderr}");
+}
+
+#[test]
+fn loading_without_a_docker_engine_keeps_the_image() {
+    let program = Program::new();
+    if Path::new("/var/run/docker.sock").exists() {
+        return;
+    }
+    let (_, stderr) =
+        success(program.command("build -t app --load -").write_stdin("FROM scratch\n"));
+    assert!(stderr.contains("there is no Docker Engine here"), "{stderr}");
+    let (list, _) = success(&mut program.command("image ls"));
+    assert!(list.contains("app:latest"), "{list}");
+}
