@@ -57,7 +57,8 @@ pub(crate) fn health(check: &HealthConfig) -> String {
 
 /// `%q` of a number: the character of that number between single quotes.
 fn quoted_number(number: i64) -> String {
-    match u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER) {
+    match u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+    {
         '\'' => r"'\''".to_owned(),
         '"' => "'\"'".to_owned(),
         other => format!("'{}'", quote(other.encode_utf8(&mut [0; 4])).trim_matches('"')),
