@@ -166,10 +166,13 @@ pub(crate) fn failure(to: &Endpoint, doing: &str, error: reqwest::Error) -> Regi
     let host = to.name.clone();
     let error = error.without_url();
     let (mut tls, mut dns, mut refused) = (false, false, false);
+    // What lies between this error and the first cause says how an HTTP library is built, and nothing to a user.
+    let mut first = String::new();
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(error) = cause {
+        first = error.to_string();
         tls |= error.is::<rustls::Error>();
-        dns |= error.to_string().starts_with("dns error");
+        dns |= first.starts_with("dns error");
         let io = error.downcast_ref::<io::Error>();
         refused |= io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         // An I/O error gives the cause of what it wraps as its own cause, so what it wraps has to be asked for.
@@ -178,7 +181,7 @@ pub(crate) fn failure(to: &Endpoint, doing: &str, error: reqwest::Error) -> Regi
             None => error.source(),
         };
     }
-    let source = Box::new(error);
+    let source = first.into();
     if tls {
         RegistryError::Tls { host, source }
     } else if dns {

@@ -66,7 +66,9 @@ impl Client {
             Ok(Pushed::Uploaded)
         });
         let pushed = pushed.await?;
-        progress(blob.size);
+        if pushed != Pushed::Uploaded || blob.size == 0 {
+            progress(blob.size);
+        }
         Ok(pushed)
     }
 
