@@ -122,11 +122,12 @@ fn plain(
 
 /// The chain of causes, outermost first. A cause that repeats the one before says nothing.
 fn causes(source: Option<&(dyn Error + 'static)>) -> Vec<String> {
+    let core = |text: &str| text.split(" (os error").next().unwrap_or_default().to_lowercase();
     let mut causes: Vec<String> = Vec::new();
     let mut next = source;
     while let Some(error) = next {
         let text = lines(&error.to_string());
-        if causes.last().is_none_or(|last| !last.ends_with(&text)) {
+        if causes.last().is_none_or(|last| !core(last).ends_with(&core(&text))) {
             causes.push(text);
         }
         next = error.source();

@@ -308,3 +308,51 @@ fn loading_without_a_docker_engine_keeps_the_image() {
     let (list, _) = success(&mut program.command("image ls"));
     assert!(list.contains("app:latest"), "{list}");
 }
+
+#[test]
+fn an_image_is_pushed_pulled_and_run() {
+    let (program, registry) = (Program::new(), Registry::start());
+    let context = with_shell("ENV GREETING=hello\nCMD [\"/bin/sh\", \"-c\", \"echo $GREETING\"]\n");
+    success(program.command("build -q -t local .").current_dir(context.path()));
+    let name = registry.name("app:1");
+    let (_, pushed) = success(&mut program.command(&format!("push local {name}")));
+    assert!(pushed.contains(&format!("pushed {name}")), "{pushed}");
+
+    let other = Program::new();
+    let (digest, _) = success(&mut other.command(&format!("pull -q {name}")));
+    assert_eq!(digest.trim(), registry.image("app:1").descriptor.digest.to_string());
+    let (said, _) = success(&mut other.command(&format!("run {name}")));
+    assert_eq!(said, "hello\n");
+    let (said, _) = success(
+        other
+            .command(&format!("run -e GREETING=hi --entrypoint /bin/busybox {name} sh -c"))
+            .arg("cat; echo $GREETING; exit 0")
+            .write_stdin("in\n"),
+    );
+    assert_eq!(said, "in\nhi\n");
+    let (_, _, code) = outcome(other.command(&format!("run {name} /bin/sh -c")).arg("exit 42"));
+    assert_eq!(code, 42);
+    let (_, missing, code) =
+        outcome(&mut other.command(&format!("run {} true", registry.name("nothing"))));
+    assert_eq!(code, 1, "{missing}");
+}
+
+#[test]
+fn an_interrupted_container_ends() {
+    let program = Program::new();
+    let context = with_shell("");
+    success(program.command("build -q -t app .").current_dir(context.path()));
+    let mut command = Command::new("timeout");
+    command.args(["--signal=INT", "2"]).arg(assert_cmd::cargo::cargo_bin("crossdock")).args([
+        "run",
+        "app",
+        "/bin/busybox",
+        "sleep",
+        "876543",
+    ]);
+    command.env("HOME", program.home()).env("CROSSDOCK_STORE", program.home().join("store"));
+    let (_, stderr, code) = outcome(&mut command);
+    assert_eq!(code, 124, "{stderr}");
+    assert!(stderr.ends_with("interrupted\n"), "{stderr}");
+    assert!(!is_running("876543"), "the program is gone");
+}

@@ -1,6 +1,6 @@
 //! `crossdock run`: a process in a fresh container of an image.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use build_api::{BuildError, Network};
 use executor::{Mount, MountKind, Stdio, Step, Stream};
@@ -55,10 +55,12 @@ impl Engine {
         let trees = snapshots.ensure_trees(&layers, &fetcher).map_err(failed(what.as_str()))?;
         let active = snapshots.prepare(&trees).map_err(failed(what.as_str()))?;
         let step = step(request, &config.config, &emulation, rootfs(active.rootfs()))?;
-        let never = AtomicBool::new(false);
-        // Signals reach the process itself: it is in the foreground of the same terminal.
-        let exit =
-            executor::run(&step, &mut |_: Stream, _: &[u8]| {}, &never).map_err(failed(what))?;
+        let cancel = &self.options.cancel;
+        let exit = executor::run(&step, &mut |_: Stream, _: &[u8]| {}, cancel);
+        if cancel.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        let exit = exit.map_err(failed(what))?;
         for note in &exit.notes {
             reporter.note(note.clone());
         }
