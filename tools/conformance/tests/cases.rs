@@ -113,7 +113,7 @@ fn run(setting: &Setting, case: &Case) -> Result<Outcome, Failure> {
     let output = command.output()?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
 
-'    let ended = |buildkit: &str, crossdock: &str| Difference {
+    let ended = |buildkit: &str, crossdock: &str| Difference {
         place: "outcome".into(),
         buildkit: buildkit.into(),
         crossdock: crossdock.into(),
@@ -122,10 +122,14 @@ fn run(setting: &Setting, case: &Case) -> Result<Outcome, Failure> {
         (Some(words), Some(1)) if log.contains(words.as_str()) => return Ok(Outcome::Refused),
         (Some(_), Some(0)) => return Ok(Outcome::Compared(vec![ended("failed", "built")])),
         (Some(words), code) => {
-            return Ok(Outcome::Wrong(format!("should end with 1 and `{words}`, not with {code:?} and\n{log}")));
+            return Ok(Outcome::Wrong(format!(
+                "should end with 1 and `{words}`, not with {code:?} and\n{log}"
+            )));
         }
         (None, Some(0)) => {}
-        (None, Some(1)) => return Ok(Outcome::Compared(vec![ended("built", &format!("failed:\n{log}"))])),
+        (None, Some(1)) => {
+            return Ok(Outcome::Compared(vec![ended("built", &format!("failed:\n{log}"))]));
+        }
         (None, code) => return Ok(Outcome::Wrong(format!("ended with {code:?}\n{log}"))),
     }
     let expected =
