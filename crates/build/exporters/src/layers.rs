@@ -66,6 +66,13 @@ struct Job<'a> {
     lasting: bool,
 }
 
+impl Job<'_> {
+    /// Key of its record in the store.
+    fn record(&self) -> String {
+        Digest::of(self.key.as_bytes()).hex().to_owned()
+    }
+}
+
 /// The blobs of all platforms' layers, bottom first. Layers made here are in the store afterwards.
 pub(crate) fn pack(
     input: &ExportInput,
@@ -167,18 +174,27 @@ fn run(
     latest_mtime: Option<i64>,
     context: &ExportContext<'_>,
 ) -> Result<Vec<LayerBlob>, ExportError> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
+    let mut outcomes: Vec<Option<Result<LayerBlob, ExportError>>> = Vec::new();
+    for job in jobs {
+        outcomes.push(if job.lasting { recorded(&job.record(), context)?.map(Ok) } else { None });
+    }
+    let missing: Vec<usize> = outcomes
+        .iter()
+        .enumerate()
+        .filter(|(_, outcome)| outcome.is_none())
+        .map(|(index, _)| index)
+        .collect();
+    if missing.is_empty() {
+        return outcomes.into_iter().flatten().collect();
     }
     let task = Task::begin(context, "packing layers");
-    let workers = context.threads.clamp(1, jobs.len());
+    let workers = context.threads.clamp(1, missing.len());
     let threads = (context.threads / workers).max(1);
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let outcomes: Mutex<Vec<Option<Result<LayerBlob, ExportError>>>> =
-        Mutex::new(jobs.iter().map(|_| None).collect());
+    let outcomes = Mutex::new(outcomes);
     let work = || {
         while !failed.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&index) = missing.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
             let Some(job) = jobs.get(index) else { return };
             let outcome = one(job, compression, latest_mtime, threads, context);
             match &outcome {
@@ -212,12 +228,6 @@ fn one(
     context: &ExportContext<'_>,
 ) -> Result<LayerBlob, ExportError> {
     let store = context.store;
-    let key = Digest::of(job.key.as_bytes()).hex().to_owned();
-    if job.lasting
-        && let Some(blob) = recorded(&key, context)?
-    {
-        return Ok(blob);
-    }
     let options = PackOptions {
         form: job.form,
         compression,
@@ -257,7 +267,7 @@ fn one(
     if job.lasting {
         store.put(
             NAMESPACE,
-            &key,
+            &job.record(),
             blob.digest.as_str().as_bytes(),
             &[Ref::Blob(blob.digest.clone())],
         )?;

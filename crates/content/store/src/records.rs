@@ -223,7 +223,8 @@ impl Store {
         self.tag_all(&[(name.to_owned(), image.clone())])
     }
 
-    /// Gives several names in one step: either all are given or none.
+    /// Gives several names in one step: either all are given or none. A name that has its meaning already costs nothing
+    /// and keeps its time.
     pub fn tag_all(&self, names: &[(String, Descriptor)]) -> Result<(), StoreError> {
         let _guard = self
             .inner
@@ -232,6 +233,20 @@ impl Store {
             if fs_err::symlink_metadata(self.blob_path(&image.digest)).is_err() {
                 return Err(StoreError::MissingBlob(image.digest.clone()));
             }
+        }
+        let same = self.inner.database.read("look up a name", |c| {
+            let mut query = c.prepare_cached("SELECT descriptor FROM name WHERE name=?1")?;
+            for (name, image) in names {
+                if query.query_row([name], |row| row.get::<_, String>(0)).optional()?
+                    != Some(json(image))
+                {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })?;
+        if same {
+            return Ok(());
         }
         let now = now_ms();
         self.inner.database.write("name an image", Commit::Durable, |t| {

@@ -181,12 +181,19 @@ fn names_move_and_are_listed_in_order() {
         store.names().unwrap().into_iter().map(|entry| (entry.name, entry.descriptor)).collect();
     assert_eq!(
         names,
-        [("docker.io/library/x:1".to_owned(), a.clone()), ("docker.io/library/y:1".to_owned(), b)]
+        [
+            ("docker.io/library/x:1".to_owned(), a.clone()),
+            ("docker.io/library/y:1".to_owned(), b.clone())
+        ]
     );
     assert_eq!(store.lookup("docker.io/library/x:1").unwrap(), Some(a));
     assert!(store.untag("docker.io/library/x:1").unwrap());
     assert!(!store.untag("docker.io/library/x:1").unwrap());
     assert_eq!(store.lookup("docker.io/library/x:1").unwrap(), None);
+    let tagged = store.names().unwrap()[0].tagged_ms;
+    std::thread::sleep(Duration::from_millis(3));
+    store.tag("docker.io/library/y:1", &b).unwrap();
+    assert_eq!(store.names().unwrap()[0].tagged_ms, tagged, "the same again is no change");
     let absent = Descriptor::of(media_type::OCI_MANIFEST, b"absent");
     assert!(matches!(store.tag("z", &absent), Err(StoreError::MissingBlob(_))));
 }
