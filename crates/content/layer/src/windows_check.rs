@@ -61,6 +61,16 @@ struct Check<'a> {
     /// Files of this layer, as written, and how many names they have.
     files: BTreeMap<Vec<u8>, usize>,
     hives: BTreeSet<Vec<u8>>,
+    links: Vec<Link>,
+    /// The file before, as written: streams follow their file.
+    previous: Vec<u8>,
+}
+
+/// A symbolic link, whose target may come later.
+struct Link {
+    path: Vec<u8>,
+    target: Vec<u8>,
+    is_directory: bool,
 }
 
 const MAX_FINDINGS: usize = 1_000;
@@ -80,8 +90,11 @@ impl Check<'_> {
             return self
                 .error(&header.path, "only `Files`, `Hives` and `UtilityVM` may be at the top");
         }
+        if is_stream(&path, &self.previous) {
+            return;
+        }
+        self.previous.clone_from(&path);
         for part in parts {
-            // The name of a stream follows the name of its file.
             let name = part.strip_prefix(b".wh.").unwrap_or(part);
             if let Err(error) = windows::check_component(name) {
                 self.error(&header.path, &error.to_string());
@@ -212,6 +225,54 @@ impl Check<'_> {
         if header.link.starts_with(b"/") || header.link.is_empty() {
             self.error(&header.path, "the target of a link is relative or begins with a drive");
         }
+        let is_directory =
+            attributes_of(header).is_some_and(|attributes| attributes & attributes::DIRECTORY != 0);
+        self.links.push(Link {
+            path: header.path.clone(),
+            target: header.link.clone(),
+            is_directory,
+        });
+    }
+
+    /// Windows has links to files and links to directories, and neither works for the other.
+    fn link_kinds(&mut self) {
+        for link in std::mem::take(&mut self.links) {
+            if self
+                .leads_to_directory(&link)
+                .is_some_and(|is_directory| is_directory != link.is_directory)
+            {
+                let wanted = if link.is_directory { "file" } else { "directory" };
+                self.error(
+                    &link.path,
+                    &format!(
+                        "its attributes are not those of a link to a {wanted}, which its target is"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn leads_to_directory(&self, link: &Link) -> Option<bool> {
+        let target = windows::link_target_from_windows(&link.target)?;
+        let path = link.path.strip_prefix(b"Files/")?;
+        let whole = if target.starts_with(b"/") {
+            target
+        } else {
+            let parent = path
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .map_or(&path[..0], |slash| &path[..slash]);
+            [parent, b"/", &target].concat()
+        };
+        let whole = fstree::RelPath::clean(whole);
+        let in_layer = windows::fold(&[b"Files/", whole.as_bytes()].concat());
+        if self.directories.contains(&in_layer) {
+            return Some(true);
+        }
+        if self.files.contains_key(&[b"Files/", whole.as_bytes()].concat()) {
+            return Some(false);
+        }
+        self.base.and_then(|base| base.find(&whole)).map(|file| file.is_directory)
     }
 
     fn records(&mut self, header: &Header) {
@@ -263,6 +324,7 @@ impl Check<'_> {
     }
 
     fn finish(mut self) -> Vec<Finding> {
+        self.link_kinds();
         if !self.directories.contains(&windows::fold(layout::FILES.as_bytes())) {
             self.error(layout::FILES.as_bytes(), "the layer has no `Files` directory");
         }
@@ -292,6 +354,15 @@ impl Check<'_> {
             self.findings.push(Finding { severity, path: show(path), what: what.to_owned() });
         }
     }
+}
+
+/// Whether `path` is `previous:stream`.
+fn is_stream(path: &[u8], previous: &[u8]) -> bool {
+    let name = path.strip_prefix(previous).and_then(|rest| rest.strip_prefix(b":"));
+    !previous.is_empty()
+        && name.is_some_and(|name| {
+            !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'/' | b'\\'))
+        })
 }
 
 fn is_top(name: &[u8]) -> bool {

@@ -359,6 +359,18 @@ fn the_checker_finds_what_windows_refuses() {
         (&[("Files", b'd', "", ""), ("Files/l", b's', "a", "32")], "0x400"),
         (&[("Files", b'd', "", ""), ("Files/l", b's', "Files/a", "1056")], "without `Files`"),
         (&[("Files", b'd', "", ""), ("Files/p", b'p', "", "")], "only files"),
+        (
+            &[("Files", b'd', "", ""), ("Files/d", b'd', "", ""), ("Files/l", b's', "d", "1056")],
+            "link to a directory",
+        ),
+        (
+            &[
+                ("Files", b'd', "", ""),
+                ("Files/f", b'f', "", ""),
+                ("Files/l", b's', "C:\\f", "1040"),
+            ],
+            "link to a file",
+        ),
     ];
     for (members, expected) in cases {
         let mut tar = Writer::new(Vec::new());
@@ -384,6 +396,20 @@ fn the_checker_finds_what_windows_refuses() {
         };
         assert!(findings.iter().any(found), "{members:?}: {findings:?}");
     }
+}
+
+#[test]
+fn a_stream_after_its_file_is_no_mistake() {
+    let mut tar = Writer::new(Vec::new());
+    for (path, kind) in [
+        ("Files", MemberKind::Directory),
+        ("Files/a", MemberKind::File),
+        ("Files/a:stream", MemberKind::File),
+        ("Files/a:2", MemberKind::File),
+    ] {
+        tar.start(&Header::new(path, kind)).unwrap();
+    }
+    assert_eq!(windows_check(&*tar.finish().unwrap(), Some(&WindowsBase::default())).unwrap(), []);
 }
 
 #[test]
