@@ -21,6 +21,7 @@ pub(crate) struct Session<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) settings: Settings,
     cancel: OnceCell<Arc<AtomicBool>>,
+    note: OnceCell<Option<String>>,
 }
 
 impl<'a> Session<'a> {
@@ -31,6 +32,7 @@ impl<'a> Session<'a> {
             environment,
             settings: environment.settings(global, is_root)?,
             cancel: OnceCell::new(),
+            note: OnceCell::new(),
         })
     }
 
@@ -55,6 +57,7 @@ impl<'a> Session<'a> {
     /// The embedded builder. To be called before any thread is started.
     pub(crate) fn engine(&self) -> Result<Engine, Failure> {
         let identity = Self::enter()?;
+        self.note.set(identity.note.clone()).unwrap_or_default();
         let options = EngineOptions {
             store_dir: self.settings.store.clone(),
             identity: Some(identity),
@@ -69,6 +72,18 @@ impl<'a> Session<'a> {
             offline: self.settings.offline,
         };
         Ok(Engine::open(options)?)
+    }
+
+    /// What the user should know about the namespaces that were entered, once for each store.
+    pub(crate) fn untold(&self, store: &Store) -> Option<String> {
+        let note = self.note.get()?.clone()?;
+        let key = oci::Digest::of(note.as_bytes());
+        if store.get("told", key.hex()).ok()?.is_some() {
+            return None;
+        }
+        // Where it cannot be remembered, it is told again.
+        drop(store.put("told", key.hex(), b"", &[]));
+        Some(note)
     }
 
     /// Set by Ctrl-C from now on.

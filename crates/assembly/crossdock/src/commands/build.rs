@@ -61,8 +61,8 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     let title =
         request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
     let shown = display(mode, &format!("building {title}"), request.platforms.len() > 1);
-    if let Some(note) = note {
-        shown.event(Event::Note(note.to_owned()));
+    for note in note.map(str::to_owned).into_iter().chain(session.untold(engine.store())) {
+        shown.event(Event::Note(note));
     }
     let result = engine.build(&request, &shown);
     let leftover = shown.finish();
@@ -294,7 +294,7 @@ mod tests {
     fn the_metadata_file_has_the_keys_of_buildx() -> Result<(), serde_json::Error> {
         let request =
             BuildRequest { tags: vec!["app".parse().unwrap()], ..BuildRequest::default() };
-        let value: serde_json::Value = serde_json::from_str(&metadata(&request, &outcome(1)))?;
+        let value: Value = serde_json::from_str(&metadata(&request, &outcome(1)))?;
         assert_eq!(value["buildx.build.ref"], "a/b/c");
         assert_eq!(value["containerimage.digest"], Digest::of(b"image").to_string());
         assert_eq!(value["containerimage.descriptor"]["size"], 5);

@@ -39,6 +39,9 @@ pub(crate) fn run(args: &RunArgs, session: &Session<'_>) -> Result<(), Failure> 
         drop(shown.finish());
         pulled?;
     }
+    if let Some(note) = session.untold(engine.store()) {
+        Notes.event(Event::Note(note));
+    }
     let code = engine.run(&RunRequest { pull: false, ..request }, &Notes)?;
     match u8::try_from(code) {
         Ok(0) => Ok(()),
