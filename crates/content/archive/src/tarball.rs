@@ -36,7 +36,7 @@ impl Tarball {
         }
         file.seek(SeekFrom::Start(0)).map_err(read)?;
         let limits = Limits { entries: MAX_MEMBERS, path_bytes: 4096, ..Limits::default() };
-        let mut reader = Reader::new(file, limits);
+        let mut reader = Reader::seekable(file, limits);
         let mut members = BTreeMap::new();
         while let Some(header) = reader.next_member().map_err(|error| read(error.into()))? {
             let Some(name) = normal(&header.path) else { continue };

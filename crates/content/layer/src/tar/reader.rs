@@ -1,6 +1,6 @@
 //! Reads members one after the other, in bounded memory.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use super::header::{self, Block, Dialect};
 use super::pax::{self, Records};
@@ -24,6 +24,8 @@ pub struct Reader<R> {
     padding: u64,
     holes: Option<Holes>,
     ended: bool,
+    /// Goes on by so many bytes without reading them.
+    skip: Option<fn(&mut R, u64) -> io::Result<()>>,
 }
 
 /// Where reading is in a sparse file.
@@ -53,6 +55,18 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
+impl<R: Read + Seek> Reader<R> {
+    /// Starts reading a file, in which content that nobody reads is skipped.
+    pub fn seekable(source: R, limits: Limits) -> Self {
+        let skip = |source: &mut R, size| {
+            let size =
+                i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+            source.seek(SeekFrom::Current(size)).map(drop)
+        };
+        Self { skip: Some(skip), ..Self::new(source, limits) }
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Starts reading; nothing is read yet.
     pub fn new(source: R, limits: Limits) -> Self {
@@ -66,6 +80,7 @@ impl<R: Read> Reader<R> {
             padding: 0,
             holes: None,
             ended: false,
+            skip: None,
         }
     }
 
@@ -163,7 +178,7 @@ impl<R: Read> Reader<R> {
         loop {
             match self.source.read(&mut buffer) {
                 Ok(0) => return Ok(self.source),
-                Ok(count) => self.count(count)?,
+                Ok(count) => self.count(count as u64)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(TarError::Read { offset: self.offset, source }),
             }
@@ -454,13 +469,23 @@ impl<R: Read> Reader<R> {
 
     fn skip_content(&mut self) -> Result<(), TarError> {
         self.holes = None;
-        let mut buffer = vec![0; if self.stored + self.padding == 0 { 0 } else { 64 * 1024 }];
-        while self.stored > 0 {
-            let wanted = usize::try_from(self.stored).unwrap_or(usize::MAX).min(buffer.len());
-            self.stored_bytes(&mut buffer[..wanted])?;
+        if let Some(skip) = self.skip
+            && self.stored > 0
+        {
+            let size = std::mem::take(&mut self.stored);
+            skip(&mut self.source, size)
+                .map_err(|source| TarError::Read { offset: self.offset, source })?;
+            self.count(size)?;
+        }
+        if self.stored > 0 {
+            let mut buffer = vec![0; 64 * 1024];
+            while self.stored > 0 {
+                let wanted = usize::try_from(self.stored).unwrap_or(usize::MAX).min(buffer.len());
+                self.stored_bytes(&mut buffer[..wanted])?;
+            }
         }
         let padding = usize::try_from(std::mem::take(&mut self.padding)).unwrap_or(0);
-        self.fill(&mut buffer[..padding])
+        self.fill(&mut [0; BLOCK][..padding])
     }
 
     fn stored_bytes(&mut self, buffer: &mut [u8]) -> Result<Piece, TarError> {
@@ -500,7 +525,7 @@ impl<R: Read> Reader<R> {
         loop {
             match self.source.read(buffer) {
                 Ok(count) => {
-                    self.count(count)?;
+                    self.count(count as u64)?;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -509,8 +534,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn count(&mut self, count: usize) -> Result<(), TarError> {
-        self.offset += count as u64;
+    fn count(&mut self, count: u64) -> Result<(), TarError> {
+        self.offset = self.offset.saturating_add(count);
         if self.offset > self.limits.total_bytes {
             return Err(TarError::Limit { what: "bytes", limit: self.limits.total_bytes });
         }
