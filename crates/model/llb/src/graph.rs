@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use oci::Digest;
-use prost::Message;
 
 use crate::definition::Definition;
 use crate::pb;
@@ -370,7 +369,7 @@ impl Graph {
         metadata: Metadata,
         caps: &[&str],
     ) -> Output {
-        let key = (op.encode_to_vec(), inputs.clone());
+        let key = (op.to_bytes(), inputs.clone());
         let vertex = *self.known.entry(key).or_insert_with(|| {
             let (metadata, ranges) = (pb::OpMetadata::default(), Vec::new());
             self.nodes.push(Node { op, inputs, metadata, ranges });
@@ -520,7 +519,7 @@ impl Writer<'_> {
     fn write(&mut self, vertex: usize, node: &Node) {
         let mut op = node.op.clone();
         op.inputs = node.inputs.iter().map(|input| self.input(*input)).collect();
-        let bytes = op.encode_to_vec();
+        let bytes = op.to_bytes();
         let digest = Digest::of(&bytes);
         self.digests.insert(vertex, digest.clone());
         let metadata = self.definition.metadata.entry(digest.clone()).or_default();
@@ -548,7 +547,7 @@ impl Writer<'_> {
 
     fn finish(mut self, result: Output, file: Option<&SourceFile>) -> Definition {
         let terminal = pb::Op { inputs: vec![self.input(result)], ..pb::Op::default() };
-        let bytes = terminal.encode_to_vec();
+        let bytes = terminal.to_bytes();
         let digest = Digest::of(&bytes);
         let ignored = self.definition.metadata.values().any(|vertex| vertex.ignore_cache);
         let metadata = self.definition.metadata.entry(digest.clone()).or_default();

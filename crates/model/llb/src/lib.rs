@@ -9,6 +9,8 @@
 mod definition;
 mod graph;
 pub mod pb;
+#[cfg(test)]
+mod tests;
 
 pub use definition::{Definition, DefinitionError, Edge, Resolved, Vertex};
 pub use graph::{Exec, FileAction, Graph, Metadata, Mount, MountKind, Output, SourceFile};

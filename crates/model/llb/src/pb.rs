@@ -24,6 +24,18 @@ pub struct Op {
     pub constraints: Option<WorkerConstraints>,
 }
 
+impl Op {
+    /// The bytes that the vertex is known by: as Go's protobuf writes them, with what it does after all other fields.
+    /// The derived encoding, by field number, would give another digest.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Self { op: None, ..self.clone() }.encode_to_vec();
+        if let Some(kind) = &self.op {
+            kind.encode(&mut bytes);
+        }
+        bytes
+    }
+}
+
 /// What a vertex does.
 pub mod op {
     use super::{BuildOp, DiffOp, ExecOp, FileOp, MergeOp, Oneof, PassthroughOp, SourceOp};
