@@ -130,4 +130,20 @@ mod tests {
             assert_eq!(parse(text), expected, "{text}");
         }
     }
+
+    #[test]
+    fn no_header_brings_it_down() {
+        let alphabet =
+            ["Bearer ", "Basic", "realm", "=", "\"", "\\", ",", " ", "é", "\t", "x", "=\""];
+        let mut state = 7u32;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let at = usize::try_from(state >> 16).unwrap() % alphabet.len();
+                text.push_str(alphabet.get(at).unwrap());
+            }
+            assert!(parse(&text).len() <= 12, "{text}");
+        }
+    }
 }

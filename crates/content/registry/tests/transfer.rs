@@ -12,7 +12,7 @@ use oci::{Descriptor, Document, Index, Manifest, Reference, media_type};
 use registry::server::{Effect, Fault, Server, ServerOptions};
 use registry::{
     BlobSource, Capability, Client, ClientOptions, FileSink, Host, Hosts, Mirror, Notice,
-    ProgressFn, Pushed, RegistryError, RetryOptions, silent,
+    ProgressFn, ProxyOptions, Pushed, RegistryError, RetryOptions, silent,
 };
 
 fn server() -> Server {
@@ -614,4 +614,29 @@ async fn failures_say_what_is_wrong_and_what_helps() {
     });
     let error = client.resolve(&format!("{address}/a:1").parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, RegistryError::Timeout { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_except_where_it_is_not_to_be() {
+    let server = server();
+    server
+        .put_manifest("a", "1", media_type::OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#)
+        .unwrap();
+    let image: Reference = "registry.invalid/a:1".parse().unwrap();
+    let with = |no_proxy: &str| {
+        let hosts = Hosts([("*".to_owned(), Host { plain_http: true, ..Host::default() })].into());
+        let http = Some(format!("http://{}", server.address()));
+        let proxy = ProxyOptions { http, https: None, no_proxy: no_proxy.to_owned() };
+        Client::new(ClientOptions { hosts, proxy, ..options() })
+    };
+    with("").resolve(&image).await.unwrap();
+    assert!(server.take_received().iter().any(|it| it.path.starts_with("/v2/a/manifests/")));
+    with("other.invalid").resolve(&image).await.unwrap();
+    let error = with("registry.invalid").resolve(&image).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Dns { .. }), "{error:?}");
+    // This machine is always reached directly: nobody proxies `localhost`.
+    let nobody =
+        ProxyOptions { http: Some("http://127.0.0.1:1".to_owned()), ..ProxyOptions::default() };
+    let client = Client::new(ClientOptions { proxy: nobody, ..options() });
+    client.resolve(&reference(&server, "a:1")).await.unwrap();
 }
