@@ -28,6 +28,7 @@ struct Inner {
 
 /// In which form a layer came.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "always behind the `Arc` of its layer")]
 pub enum LayerKind {
     /// A tree in the store.
     Tree(TreeId),

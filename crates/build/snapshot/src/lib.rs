@@ -13,6 +13,8 @@ mod error;
 mod layer;
 mod lock;
 mod probe;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod view;
 

@@ -71,7 +71,7 @@ pub struct FileChanged {
 impl FileChanged {
     /// Whether `error` says that a file changed while it was used.
     pub fn caused(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+        error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
     }
 }
 

@@ -181,7 +181,7 @@ impl Selection<'_> {
                 taken = false;
             }
             let directory = entry.kind.is_directory();
-            if directory && !(excluded && !self.exclude.may_match_in(relative.as_bytes(), true)) {
+            if directory && (!excluded || self.exclude.may_match_in(relative.as_bytes(), true)) {
                 let possible = taken
                     || relative.is_root()
                     || self.include.may_match_in(relative.as_bytes(), false)

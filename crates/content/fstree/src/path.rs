@@ -89,6 +89,7 @@ impl RelPath {
     }
 
     /// This path followed by another.
+    #[must_use]
     pub fn join_path(&self, other: &Self) -> Self {
         if other.is_root() { self.clone() } else { self.append(&other.0) }
     }

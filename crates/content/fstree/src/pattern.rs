@@ -116,7 +116,8 @@ fn match_chunk<'n>(mut chunk: &[u8], name: &'n [u8]) -> Result<Option<&'n [u8]>,
                 left = taken.filter(|_| found != negated).map(|(_, rest)| rest);
             }
             b'?' => {
-                left = left.filter(|name| name.first() != Some(&b'/')).map(|name| next_rune(name).1)
+                left =
+                    left.filter(|name| name.first() != Some(&b'/')).map(|name| next_rune(name).1);
             }
             literal => {
                 let mut literal = *literal;

@@ -188,7 +188,7 @@ pub(crate) fn open_by_segments(
         }
         let at = above.last().map_or(root, AsFd::as_fd);
         let last = pending.is_empty();
-        if last && !(follow && !flags.contains(OFlags::NOFOLLOW)) {
+        if last && (!follow || flags.contains(OFlags::NOFOLLOW)) {
             return Ok(rustix::fs::openat(at, &*segment, flags | OFlags::NOFOLLOW, mode)?);
         }
         let next = match rustix::fs::openat(at, &*segment, STEP, Mode::empty()) {

@@ -74,8 +74,8 @@ impl TreeError {
     }
 
     /// A path that is not there.
-    pub fn not_found(path: impl ToString) -> Self {
-        Self::NotFound { path: path.to_string(), candidates: Vec::new() }
+    pub fn not_found(path: impl Into<String>) -> Self {
+        Self::NotFound { path: path.into(), candidates: Vec::new() }
     }
 
     /// Whether a file changed while it was being read: the step may be tried again.
@@ -203,22 +203,19 @@ pub fn resolve(
             continue;
         }
         let next = at.join(&segment).map_err(|error| TreeError::Invalid(error.to_string()))?;
-        let last = pending.is_empty();
-        if !last || follow_last {
-            if let Some(Entry { kind: Kind::Symlink(target), .. }) = view.lookup(&next)? {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(TreeError::Loop { path: path.to_string() });
-                }
-                if target.starts_with(b"/") {
-                    at = RelPath::root();
-                }
-                let segments = target.split(|byte| *byte == b'/').rev();
-                pending.extend(
-                    segments.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec),
-                );
-                continue;
+        let followed = !pending.is_empty() || follow_last;
+        if followed && let Some(Entry { kind: Kind::Symlink(target), .. }) = view.lookup(&next)? {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(TreeError::Loop { path: path.to_string() });
             }
+            if target.starts_with(b"/") {
+                at = RelPath::root();
+            }
+            let segments = target.split(|byte| *byte == b'/').rev();
+            pending
+                .extend(segments.filter(|part| !matches!(*part, b"" | b".")).map(<[u8]>::to_vec));
+            continue;
         }
         at = next;
     }

@@ -195,10 +195,10 @@ impl TreeWriter {
             }
             Kind::Whiteout => return self.put_whiteout(parent, path),
             Kind::CharDevice { major, minor } => {
-                self.put_device(parent, path, FileType::CharacterDevice, (*major, *minor))?
+                self.put_device(parent, path, FileType::CharacterDevice, (*major, *minor))?;
             }
             Kind::BlockDevice { major, minor } => {
-                self.put_device(parent, path, FileType::BlockDevice, (*major, *minor))?
+                self.put_device(parent, path, FileType::BlockDevice, (*major, *minor))?;
             }
         }
         self.describe(parent, name, entry)?;
@@ -482,16 +482,15 @@ pub fn remove_all(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
                 Err(error) => return Err(error.into()),
             }
         }
-        match deeper {
-            Some(next) => stack.push(next),
-            None => {
-                let name = stack.pop().map(|(_, name)| name).unwrap_or_default();
-                let above = stack.last().map_or(parent, |(directory, _)| directory.as_fd());
-                match rustix::fs::unlinkat(above, &*name, AtFlags::REMOVEDIR) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+        if let Some(next) = deeper {
+            stack.push(next);
+            continue;
+        }
+        let name = stack.pop().map(|(_, name)| name).unwrap_or_default();
+        let above = stack.last().map_or(parent, |(directory, _)| directory.as_fd());
+        match rustix::fs::unlinkat(above, &*name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

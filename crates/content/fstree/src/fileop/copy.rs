@@ -170,6 +170,7 @@ enum Task {
     Leave(Left),
 }
 
+#[derive(Clone, Copy)]
 struct Left {
     included: bool,
     /// The directory gets all metadata of the one copied.
@@ -269,7 +270,7 @@ impl Copier<'_> {
         }
         let created = included && self.make_directory(&entry, &item.target, overwrite)?;
         let looked_into =
-            !(excluded && !self.exclude.has_exceptions()) && self.may_hold_included(&item.relative);
+            (!excluded || self.exclude.has_exceptions()) && self.may_hold_included(&item.relative);
         let names = if looked_into { self.source.list(&item.from)? } else { Vec::new() };
         self.pending.push(Pending { entry, target: item.target.clone(), copied: included });
         tasks.push(Task::Leave(Left { included, replace: created || overwrite }));
@@ -413,10 +414,7 @@ impl Copier<'_> {
             let parent = top.join_path(&parent);
             // Directories that an archive leaves out are root's, whatever owner its entries are given.
             make_all(self.edit, &parent, Making { mode: 0o755, ids: (0, 0), ..self.parents })?;
-            let target = match parent.join(entry.path.name()) {
-                Ok(target) => target,
-                Err(_) => continue,
-            };
+            let Ok(target) = parent.join(entry.path.name()) else { continue };
             self.place(entry, target, &mut placed)?;
         }
         Ok(true)
