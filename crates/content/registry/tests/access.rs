@@ -381,3 +381,34 @@ fn helpers_are_asked_as_docker_asks_them() {
     assert!(kept.erase("r.example").unwrap());
     assert_eq!(fs_err::read_to_string(directory.path().join("erase")).unwrap(), "r.example");
 }
+
+#[tokio::test]
+async fn an_upload_that_is_sent_elsewhere_takes_no_credentials_along() {
+    let (server, other) = (server(basic()), server(Access::Open));
+    let client = client(known(&server));
+    let elsewhere = other.address();
+    let upload = |name: &str| format!("/v2/{name}/blobs/uploads/upload-1?state=x");
+    let cases = [
+        (format!("http://{elsewhere}{}", upload("a")), true),
+        (format!("//{elsewhere}{}", upload("a")), true),
+        (format!("http://u:p@{elsewhere}{}", upload("a")), false),
+        ("gopher://x/".to_owned(), false),
+        (String::new(), false),
+    ];
+    for (number, (location, followed)) in cases.into_iter().enumerate() {
+        let content = Bytes::from(format!("content {number}"));
+        let blob = Descriptor::of(media_type::OCI_LAYER, &content);
+        let source: Arc<dyn BlobSource> = Arc::new(content);
+        let header = Effect::Header { name: "location".to_owned(), value: Some(location.clone()) };
+        // The first request is the one that is answered with 401.
+        server.inject(Fault::on(Method::POST, "/uploads/", 1, header));
+        let outcome = client.push_blob(&image(&server), &blob, &source, &[], &silent()).await;
+        server.heal();
+        let received = other.take_received();
+        assert_eq!(!received.is_empty(), followed, "{location}: {outcome:?}");
+        assert!(received.iter().all(|it| it.authorization.is_none()), "{received:?}");
+        // What the other server does not know is begun again where it should be.
+        assert_eq!(outcome.is_ok(), followed, "{location}: {outcome:?}");
+        assert_eq!(server.blob(&blob.digest).is_some(), followed);
+    }
+}
