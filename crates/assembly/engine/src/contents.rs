@@ -30,7 +30,7 @@ pub(crate) fn digest(
         digester.update(&(bytes.len() as u64).to_le_bytes());
         digester.update(bytes);
     };
-    for entry in changes.iter() {
+    for entry in changes {
         field(entry.path.as_bytes());
         if let Kind::Whiteout = entry.kind {
             field(b"whiteout");
@@ -110,7 +110,7 @@ fn file_digests(
     store: &Store,
 ) -> Result<BTreeMap<FileIdentity, Digest>, BuildError> {
     let mut wanted: BTreeMap<FileIdentity, &Content> = BTreeMap::new();
-    for entry in changes.iter() {
+    for entry in changes {
         if let Kind::File(content @ Content::Disk(file)) = &entry.kind {
             wanted.insert(file.identity(), content);
         }

@@ -45,14 +45,13 @@ impl Contexts {
         let in_archive = matches!(request.context, Context::Archive(_));
         let (dockerfile, own_ignore) =
             dockerfile(&request.dockerfile, main.as_deref(), in_archive)?;
-        let main = match main {
-            Some(path) => path,
-            None => {
-                let empty = store
-                    .temporary_directory()
-                    .map_err(failed("cannot make an empty build context"))?;
-                made.insert(empty).path().to_owned()
-            }
+        let main = if let Some(path) = main {
+            path
+        } else {
+            let empty = store
+                .temporary_directory()
+                .map_err(failed("cannot make an empty build context"))?;
+            made.insert(empty).path().to_owned()
         };
         let ignore = match own_ignore {
             Some(text) => Some(text),

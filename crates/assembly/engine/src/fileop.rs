@@ -71,7 +71,7 @@ pub(crate) fn evaluate(
         match position(action.secondary_input) {
             None => edit.apply(&translated, Some(&EmptyTree), with)?,
             Some(at) if at < inputs => {
-                edit.apply(&translated, Some(trees.view(at)?.as_ref()), with)?
+                edit.apply(&translated, Some(trees.view(at)?.as_ref()), with)?;
             }
             Some(at) => {
                 let earlier = results

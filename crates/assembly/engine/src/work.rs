@@ -129,7 +129,7 @@ impl Build<'_> {
                     Making { now: Mtime::default(), unpack: &NoArchives, ignore_base: true };
                 match evaluate(file, node.inputs.len(), &trees, &making) {
                     Ok(changes) => {
-                        digests.push(contents::digest(&changes, Times::Count, self.store)?)
+                        digests.push(contents::digest(&changes, Times::Count, self.store)?);
                     }
                     // It will fail again when it runs, and say so then.
                     Err(FileError::Tree(_)) => return Ok(None),
@@ -577,10 +577,11 @@ impl Work for Build<'_> {
                     return Ok(None);
                 }
             }
-            Some(Kind::File(file)) => {
-                if crate::keys::makes_files(file) {
-                    text.push_str(&format!("now {}\n", self.now));
-                }
+            Some(Kind::File(file)) if crate::keys::makes_files(file) => {
+                text.push_str("now ");
+                    text.push_str(&self.now.to_string());
+                    text.push('
+');
             }
             _ => {}
         }

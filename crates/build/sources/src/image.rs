@@ -63,7 +63,7 @@ pub enum ImageError {
         /// Which image.
         image: String,
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What there is.
         have: Vec<Platform>,
     },
@@ -265,7 +265,7 @@ impl Images {
             }
             return Err(ImageError::NoPlatform {
                 image: found.reference.familiar(),
-                platform: platform.clone(),
+                platform: Box::new(platform.clone()),
                 have: vec![have],
             });
         }
@@ -279,7 +279,7 @@ impl Images {
                 .collect();
             return Err(ImageError::NoPlatform {
                 image: found.reference.familiar(),
-                platform: platform.clone(),
+                platform: Box::new(platform.clone()),
                 have,
             });
         };
@@ -397,7 +397,7 @@ impl Images {
                 Ok(raw) => return Ok(raw),
                 // Damaged: put aside and fetched again.
                 Err(BlobError::Mismatch { .. }) => {
-                    self.store.quarantine(&blob.digest).map_err(store_error(&image))?
+                    self.store.quarantine(&blob.digest).map_err(store_error(&image))?;
                 }
                 Err(error) => return Err(blob_error(&image)(error)),
             }
