@@ -1,7 +1,7 @@
 //! What is in an image? Work on whole images, wherever their blobs lie.
 //!
-//! A descriptor leads to an image or an index ([`open`]); an index to the image for a platform ([`select`]); an image to
-//! its configuration and layers ([`inspect`]). The other way, [`assemble`] makes an index of images, and [`convert`]
+//! A descriptor leads to an image or an index ([`open`]); an index to the image for a platform ([`select()`]); an image to
+//! its configuration and layers ([`inspect()`]). The other way, [`assemble()`] makes an index of images, and [`convert_manifest`]
 //! changes documents between OCI's media types and Docker's.
 //!
 //! Works the same on a registry, a store, an archive and memory; knows nothing of builds.
