@@ -1,7 +1,9 @@
 //! How a step's network is connected.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,14 +35,19 @@ const NO_RELAY: &str = "steps share the host's network: neither `pasta` nor `sli
                         (`apt-get install passt` gives steps a network of their own)";
 
 /// What can be had of what is wanted, and what the user should be told if that is less.
-pub(crate) fn plan(wanted: Network) -> (Plan, Option<&'static str>) {
+pub(crate) fn plan(wanted: Network) -> (Plan, Option<String>) {
     match wanted {
         Network::Host => (Plan::Host, None),
         Network::None => (Plan::Loopback, None),
-        Network::Private => match find() {
-            Some(relay) => (Plan::Relay(relay), None),
-            None => (Plan::Host, Some(NO_RELAY)),
-        },
+        Network::Private => {
+            if let Some(note) = RELAY_FAILED.get() {
+                return (Plan::Host, Some(note.clone()));
+            }
+            find().map_or_else(
+                || (Plan::Host, Some(NO_RELAY.to_owned())),
+                |relay| (Plan::Relay(relay), None),
+            )
+        }
     }
 }
 
@@ -51,15 +58,55 @@ fn find() -> Option<Relay> {
     search("pasta").map(Relay::Pasta).or_else(|| search("slirp4netns").map(Relay::Slirp4netns))
 }
 
+/// Said once, then no step waits for the relay again.
+static RELAY_FAILED: OnceLock<String> = OnceLock::new();
+
+/// Remembers that the relay that is installed cannot work. What the user is told.
+pub(crate) fn relay_failed(reason: &str) -> String {
+    RELAY_FAILED.get_or_init(|| format!("steps share the host's network: {reason}")).clone()
+}
+
 impl Relay {
-    /// Connects the network namespace of `process`. Returns when packets can flow; the relay ends with the child.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pasta(_) => "pasta",
+            Self::Slirp4netns(_) => "slirp4netns",
+        }
+    }
+
+    /// Why a relay that was started ended or does not answer.
+    pub(crate) fn reason(&self, mut relay: Child) -> String {
+        // It may have ended already.
+        let _ignored = relay.kill();
+        let mut said = String::new();
+        if let Some(stderr) = relay.stderr.take() {
+            // What cannot be read cannot be told.
+            let _ignored = stderr.take(4096).read_to_string(&mut said);
+        }
+        let _ignored = relay.wait();
+        let mut lines = said.lines().filter(|line| !line.contains("syslog"));
+        let said = lines.next_back().unwrap_or("it does not answer").trim();
+        format!("`{}` cannot connect a step: {said}", self.name())
+    }
+
+    /// Starts to connect the network namespace of `process`; a route appears there when it is done.
     #[expect(clippy::disallowed_methods, reason = "relays are started here only, by absolute path")]
     pub(crate) fn start(&self, process: i32) -> std::io::Result<Child> {
+        let mut input = Stdio::null();
         let mut command = match self {
             Self::Pasta(path) => {
                 let mut command = Command::new(path);
-                let namespace = format!("/proc/{process}/ns/net");
-                command.args(["--config-net", "--quiet", "--foreground", "--runas", "0:0"]);
+                // It gives up the privilege to open the namespace by itself before it does.
+                let namespace = fs_err::File::open(format!("/proc/{process}/ns/net"))?;
+                input = namespace.into_file().into();
+                command.args([
+                    "--config-net",
+                    "--quiet",
+                    "--foreground",
+                    "--netns-only",
+                    "--runas",
+                    "0:0",
+                ]);
                 command.args([
                     "--no-map-gw",
                     "-t",
@@ -71,7 +118,7 @@ impl Relay {
                     "-U",
                     "none",
                 ]);
-                command.args(["--dns-forward", PASTA_RESOLVER, "--netns", &namespace]);
+                command.args(["--dns-forward", PASTA_RESOLVER, "--netns", "/proc/self/fd/0"]);
                 command
             }
             Self::Slirp4netns(path) => {
@@ -81,7 +128,8 @@ impl Relay {
                 command
             }
         };
-        command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        crate::system::die_with_parent(&mut command);
+        command.env_clear().stdin(input).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
     }
 }
 

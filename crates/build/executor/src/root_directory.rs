@@ -69,16 +69,12 @@ pub(crate) fn resolve(
             Ok(opened) => opened,
             Err(Errno::NOENT) if want != Want::Existing => {
                 let directory = want == Want::Directory || !ahead.is_empty();
-                let keep_times = made.is_empty();
-                make(here, &name, directory, owner, keep_times)?;
-                let mut real: Vec<u8> = Vec::new();
-                for part in stack.iter().map(|(name, _)| name).chain([&name]) {
-                    if !real.is_empty() {
-                        real.push(b'/');
-                    }
-                    real.extend_from_slice(part.as_bytes());
+                // Another step on the same directory may have been faster: then it is not ours to remove.
+                if make(here, &name, directory, owner, made.is_empty())? {
+                    let parts = stack.iter().map(|(name, _)| name).chain([&name]);
+                    let parts: Vec<_> = parts.map(|name| name.as_bytes()).collect();
+                    made.push(Stub { path: parts.join(&b'/'), directory });
                 }
-                made.push(Stub { path: real, directory });
                 open_plain(here, &name)?
             }
             Err(error) => return Err(error.into()),
@@ -121,26 +117,32 @@ fn open_plain(directory: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno>
     openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Makes a directory or an empty file. `false`: it was there already.
 fn make(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     directory: bool,
     (uid, gid): (u32, u32),
     keep_times: bool,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let before = fstat(parent)?;
-    if directory {
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+    let result = if directory {
+        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(parent, name, flags | OFlags::WRONLY, Mode::from_raw_mode(0o644))?;
+        openat(parent, name, flags | OFlags::WRONLY, Mode::from_raw_mode(0o644)).map(drop)
+    };
+    match result {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(false),
+        Err(error) => return Err(error.into()),
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     if keep_times {
         restore_times(parent, &before)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn restore_times(directory: BorrowedFd<'_>, before: &Stat) -> io::Result<()> {

@@ -138,24 +138,51 @@ pub fn run(
     output: &mut dyn FnMut(Stream, &[u8]),
     cancel: &AtomicBool,
 ) -> Result<Exit, ExecError> {
-    let identity = crate::identity().ok_or(ExecError::NotEntered)?;
     let started = Instant::now();
     let (network, note) = network::plan(step.network);
+    let mut notes: Vec<String> = note.into_iter().collect();
+    match run_with(step, network, &mut notes, output, cancel, started)? {
+        Outcome::Exit(exit) => Ok(exit),
+        Outcome::NoRelay(reason) => {
+            notes.push(network::relay_failed(&reason));
+            match run_with(step, network::Plan::Host, &mut notes, output, cancel, started)? {
+                Outcome::Exit(exit) => Ok(exit),
+                Outcome::NoRelay(_) => Err(ExecError::Died),
+            }
+        }
+    }
+}
+
+enum Outcome {
+    Exit(Exit),
+    /// The network could not be connected, and nothing was done yet.
+    NoRelay(String),
+}
+
+fn run_with(
+    step: &Step,
+    network: network::Plan,
+    notes: &mut Vec<String>,
+    output: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &AtomicBool,
+    started: Instant,
+) -> Result<Outcome, ExecError> {
+    let identity = crate::identity().ok_or(ExecError::NotEntered)?;
     let mut running = Running {
-        notes: note.map(str::to_owned).into_iter().collect(),
+        notes: std::mem::take(notes),
         stubs: Vec::new(),
         agents: Vec::new(),
         ended: None,
         failed: None,
+        no_relay: None,
     };
-    let resolv_conf = network::resolv_conf(&network);
     let spec = Spec {
         step: step.clone(),
         kind: identity.kind,
         offset: identity.offset,
         count: identity.count,
+        resolv_conf: network::resolv_conf(&network),
         network,
-        resolv_conf,
     };
     let mut sandbox = start(&spec, identity)?;
     let pumped = pump(step, &mut sandbox, &mut running, output, cancel, started);
@@ -168,12 +195,16 @@ pub fn run(
     remove_stubs(step, &running.stubs);
     let timed_out = pumped?;
     waited.map_err(cannot("wait for the sandbox"))?;
+    if let Some(reason) = running.no_relay {
+        return Ok(Outcome::NoRelay(reason));
+    }
     if let (Some((code, signal, mut usage)), None) = (running.ended, &running.failed) {
         if cancel.load(Ordering::Relaxed) && code != Some(0) {
             return Err(ExecError::Cancelled);
         }
         usage.wall = started.elapsed();
-        return Ok(Exit { code, signal, timed_out, usage, notes: running.notes });
+        let exit = Exit { code, signal, timed_out, usage, notes: running.notes };
+        return Ok(Outcome::Exit(exit));
     }
     if cancel.load(Ordering::Relaxed) {
         return Err(ExecError::Cancelled);
@@ -201,6 +232,7 @@ struct Running {
     agents: Vec<Proxy>,
     ended: Option<(Option<i32>, Option<i32>, Usage)>,
     failed: Option<(String, Option<i32>, bool)>,
+    no_relay: Option<String>,
 }
 
 /// This program, as it was when it was started even if the file was replaced since.
@@ -350,6 +382,7 @@ fn note_report(
         Report::Stub(stub) => running.stubs.push(stub),
         Report::Note(note) => running.notes.push(note),
         Report::Ended { code, signal, usage } => running.ended = Some((code, signal, usage)),
+        Report::NoRelay { reason } => running.no_relay = Some(reason),
         // The first failure is the cause of any other.
         Report::Failed { doing, errno, user } => {
             running.failed.get_or_insert((doing, errno, user));

@@ -26,6 +26,23 @@ pub(crate) fn fork() -> io::Result<Forked> {
     }
 }
 
+/// Forks a child that is process 1 of a namespace of its own. (After `unshare`, every later child would be in it too,
+/// among them a relay that no step should see.) Only for processes with one thread.
+pub(crate) fn fork_process_one() -> io::Result<Forked> {
+    let flags = libc::CLONE_NEWPID | libc::SIGCHLD;
+    // SAFETY: without `CLONE_VM` or a stack this is a fork; callers have one thread. What the C library caches of the
+    // process (its thread's id) is used for locks between threads only.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        child => i32::try_from(child)
+            .ok()
+            .and_then(Pid::from_raw)
+            .map(Forked::Parent)
+            .ok_or_else(io::Error::last_os_error),
+    }
+}
+
 /// Ends this process without running anything else of it.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes no pointers and does not return.
@@ -214,6 +231,14 @@ pub(crate) fn raise_open_files() {
     limit.current = limit.maximum;
     // Failing to raise it matters only to stacks that then cannot be opened, which is reported there.
     let _ignored = setrlimit(Resource::Nofile, limit);
+}
+
+/// Has a program that will be started die with this process. Only for processes with one thread.
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    let die = || Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?);
+    // SAFETY: one system call, no allocation, no lock.
+    unsafe { command.pre_exec(die) };
 }
 
 /// Sends a signal to a child of this process.

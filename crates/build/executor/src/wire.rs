@@ -55,6 +55,8 @@ pub(crate) enum Report {
     Note(String),
     /// A listening socket comes along; connections are for the agent of this mount.
     Agent { mount: usize },
+    /// The relay did not start; nothing else was done yet.
+    NoRelay { reason: String },
     /// The step cannot be run: a fault of its own making (`user`), or of the machine.
     Failed { doing: String, errno: Option<i32>, user: bool },
     /// The step ended.

@@ -17,8 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{
-    ExecError, HostEntry, IdentityKind, Mount, MountKind, Network, Rootfs, SshAgent, Step, Stream,
-    Ulimit,
+    ExecError, HostEntry, IdentityKind, Mount, MountKind, Network, Rootfs, SshAgent, Step, Ulimit,
 };
 use support::{Suite, TestResult};
 
@@ -40,6 +39,7 @@ fn main() {
     suite.test("an ssh agent is relayed", ssh);
     suite.test("steps run at the same time", parallel);
     suite.test("a hostile root misdirects nothing", hostile_root);
+    suite.test("the private network is not the host's, or a note says so", private_network);
     suite.test("overhead", overhead);
     suite.finish();
 }
@@ -459,6 +459,41 @@ fn hostile_root(suite: &Suite) -> TestResult {
     Ok(())
 }
 
+fn private_network(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    // Whoever connects is let go at once.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let script = format!(
+        "cat /etc/resolv.conf; cat /proc/net/route; ls /sys/class/net; nc -w 1 127.0.0.1 {port} </dev/null && echo reached"
+    );
+    let mut step = suite.shell(&root, &script);
+    step.network = Network::Private;
+    step.add_hosts = vec![HostEntry { host: "db".to_owned(), address: "10.1.2.3".parse()? }];
+    let (exit, out, _) = suite.run(&step)?;
+    if let [note] = exit.notes.as_slice() {
+        assert!(
+            note.contains("share the host's network") && out.contains("reached"),
+            "{note} {out}"
+        );
+        println!("  no relay here: {note}");
+    } else {
+        assert!(!out.contains("reached") && out.contains("nameserver"), "{out}");
+        let routes = out.lines().filter(|line| line.split_whitespace().nth(1) == Some("00000000"));
+        assert_eq!(routes.count(), 1, "{out}");
+    }
+    step.network = Network::None;
+    step.args[2] = "cat /etc/hosts /etc/resolv.conf; ls /sys/class/net".to_owned();
+    let (exit, out, _) = suite.run(&step)?;
+    assert_eq!(
+        out,
+        "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\nlo\n"
+    );
+    assert!(exit.notes.is_empty());
+    Ok(())
+}
+
 fn overhead(suite: &Suite) -> TestResult {
     let root = suite.busybox_root()?;
     let mut step = suite.shell(&root, "");
@@ -471,10 +506,5 @@ fn overhead(suite: &Suite) -> TestResult {
         .collect::<Result<_, _>>()?;
     times.sort();
     println!("  sandbox of one step: median {:?}, highest {:?}", times[25], times[49]);
-    let _unused = (
-        HostEntry { host: String::new(), address: std::net::IpAddr::from([0, 0, 0, 0]) },
-        Network::Host,
-        Stream::Stdout,
-    );
     Ok(())
 }

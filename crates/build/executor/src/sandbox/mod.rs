@@ -20,7 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::thread::UnshareFlags;
 
-use crate::network::Plan;
+use crate::network::{Plan, Relay};
 use crate::run::Usage;
 use crate::step::Stdio;
 use crate::system::{self, Ended, Forked};
@@ -41,11 +41,24 @@ pub(crate) struct Failure {
     errno: Option<i32>,
     /// The step asks for what is not there.
     user: bool,
+    /// No relay connects the network; nothing else was done yet.
+    relay: bool,
 }
 
 impl Failure {
     pub(crate) fn step(message: impl Into<String>) -> Self {
-        Self { doing: message.into(), errno: None, user: true }
+        Self { doing: message.into(), errno: None, user: true, relay: false }
+    }
+}
+
+impl Failure {
+    fn report(self) -> Report {
+        let Self { doing, errno, user, relay } = self;
+        if relay {
+            Report::NoRelay { reason: doing }
+        } else {
+            Report::Failed { doing, errno, user }
+        }
     }
 }
 
@@ -58,7 +71,7 @@ impl<T, E: Into<io::Error>> While<T> for Result<T, E> {
     fn or_cannot(self, doing: impl Into<String>) -> Result<T, Failure> {
         self.map_err(|error| {
             let error: io::Error = error.into();
-            Failure { doing: doing.into(), errno: error.raw_os_error(), user: false }
+            Failure { doing: doing.into(), errno: error.raw_os_error(), user: false, relay: false }
         })
     }
 }
@@ -85,9 +98,7 @@ fn keep() -> io::Result<()> {
     system::close_on_exec_from(3)?;
     match keep_step(&control) {
         Ok(report) => wire::report(&control, &report),
-        Err(Failure { doing, errno, user }) => {
-            wire::report(&control, &Report::Failed { doing, errno, user })
-        }
+        Err(failure) => wire::report(&control, &failure.report()),
     }
 }
 
@@ -104,17 +115,14 @@ fn keep_step(control: &OwnedFd) -> Result<Report, Failure> {
         Plan::Host => UnshareFlags::empty(),
         Plan::Loopback | Plan::Relay(_) => UnshareFlags::NEWNET,
     };
-    system::unshare(UnshareFlags::NEWPID).or_cannot("make a process namespace")?;
-    let child = match system::fork().or_cannot("start the step")? {
+    let child = match system::fork_process_one().or_cannot("make a process namespace")? {
         Forked::Parent(child) => child,
         Forked::Child => {
             drop(sync);
             // Returns only when there is no step.
             let Err(failure) = init::become_step(&spec, network, control, &theirs, stdin.as_ref());
-            let Failure { doing, errno, user } = failure;
-            let failed = Report::Failed { doing, errno, user };
             // Nobody is left to be told when this fails.
-            let _ignored = wire::report(control, &failed);
+            let _ignored = wire::report(control, &failure.report());
             system::exit_now(125)
         }
     };
@@ -181,9 +189,7 @@ fn serve(
         match request.as_slice() {
             NAMESPACES => {
                 if let Plan::Relay(kind) = &spec.network {
-                    let started = kind.start(process).or_cannot("connect the step's network")?;
-                    let started = relay.insert(started);
-                    await_route(process, started)?;
+                    *relay = Some(connect(kind, process)?);
                 }
             }
             MAP => write_maps(spec, process).or_cannot("map the ids of the step")?,
@@ -197,23 +203,20 @@ fn serve(
 /// How long a relay may take to start.
 const RELAY_START: Duration = Duration::from_secs(5);
 
-/// Waits for a default route to appear.
-fn await_route(process: i32, relay: &mut Child) -> Result<(), Failure> {
+/// Starts a relay and waits for a default route to appear.
+fn connect(kind: &Relay, process: i32) -> Result<Child, Failure> {
+    let no_relay = |reason| Failure { doing: reason, errno: None, user: false, relay: true };
+    let mut relay = kind.start(process).map_err(|error| no_relay(error.to_string()))?;
     let started = Instant::now();
     loop {
         let routes = fs_err::read_to_string(format!("/proc/{process}/net/route"))
             .or_cannot("look at the step's network")?;
-        if routes.lines().count() > 1 {
-            return Ok(());
+        let ended = relay.try_wait().is_ok_and(|ended| ended.is_some());
+        if routes.lines().count() > 1 && !ended {
+            return Ok(relay);
         }
-        if relay.try_wait().is_ok_and(|ended| ended.is_some_and(|status| !status.success()))
-            || started.elapsed() > RELAY_START
-        {
-            return Err(Failure {
-                doing: "connect the step's network: the relay did not start".to_owned(),
-                errno: None,
-                user: false,
-            });
+        if ended || started.elapsed() > RELAY_START {
+            return Err(no_relay(kind.reason(relay)));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
