@@ -151,6 +151,10 @@ impl TreeView for View {
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
         Ok(self.find(path)?.and_then(|(_, link)| link))
     }
+
+    fn lookup_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+        self.find(path)
+    }
 }
 
 /// One layer as a view takes it.

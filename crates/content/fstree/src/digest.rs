@@ -86,11 +86,11 @@ pub fn content_digest(
         };
         for path in starts {
             let at = resolve(view, &path, selector.follow_links)?;
-            let Some(entry) = view.lookup(&at)? else {
+            let Some((entry, link)) = view.lookup_linked(&at)? else {
                 return Err(TreeError::not_found(format!("/{path}")));
             };
             selection.list.push(Line::Start(path.name().to_vec()));
-            selection.add(entry, &at)?;
+            selection.add(entry, link, &at)?;
         }
     }
     let contents: Vec<&Content> = list
@@ -152,19 +152,28 @@ struct Waiting {
     at: RelPath,
     relative: RelPath,
     entry: Entry,
+    link: Option<Link>,
     include: MatchInfo,
     exclude: MatchInfo,
 }
 
 impl Selection<'_> {
     /// Adds an entry and what is in it, in order.
-    fn add(&mut self, entry: Entry, at: &RelPath) -> Result<(), TreeError> {
+    fn add(&mut self, entry: Entry, link: Option<Link>, at: &RelPath) -> Result<(), TreeError> {
         let (include, exclude) = (MatchInfo::default(), MatchInfo::default());
-        let mut stack =
-            vec![Waiting { at: at.clone(), relative: RelPath::root(), entry, include, exclude }];
+        let mut stack = vec![Waiting {
+            at: at.clone(),
+            relative: RelPath::root(),
+            entry,
+            link,
+            include,
+            exclude,
+        }];
         // Directories that do not match themselves count only with something in them.
         let mut looked_into: Vec<(RelPath, Entry)> = Vec::new();
-        while let Some(Waiting { at, relative, entry, mut include, mut exclude }) = stack.pop() {
+        while let Some(Waiting { at, relative, entry, link, mut include, mut exclude }) =
+            stack.pop()
+        {
             looked_into.retain(|(above, _)| relative.starts_with(above));
             let mut taken = true;
             let mut excluded = false;
@@ -192,12 +201,13 @@ impl Selection<'_> {
                         path.join(&name).map_err(|error| TreeError::Invalid(error.to_string()))
                     };
                     let at = child(&at)?;
-                    let Some(entry) = self.view.lookup(&at)? else { continue };
+                    let Some((entry, link)) = self.view.lookup_linked(&at)? else { continue };
                     let relative = child(&relative)?;
                     stack.push(Waiting {
                         at,
                         relative,
                         entry,
+                        link,
                         include: include.clone(),
                         exclude: exclude.clone(),
                     });
@@ -207,14 +217,12 @@ impl Selection<'_> {
                 for (relative, entry) in looked_into.drain(..) {
                     self.list.push(Line::Entry { relative, entry, link: None });
                 }
-                let mut link = None;
-                if let Kind::File(_) = entry.kind
-                    && let Some(name) = self.view.link(&at)?
-                {
-                    link = self.links.get(&name).cloned();
-                    self.links.entry(name).or_insert_with(|| relative.clone());
+                let mut first = None;
+                if let (Kind::File(_), Some(link)) = (&entry.kind, link) {
+                    first = self.links.get(&link).cloned();
+                    self.links.entry(link).or_insert_with(|| relative.clone());
                 }
-                self.list.push(Line::Entry { relative, entry, link });
+                self.list.push(Line::Entry { relative, entry, link: first });
             } else if directory {
                 looked_into.push((relative, entry));
             }

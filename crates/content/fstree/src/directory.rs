@@ -1,6 +1,6 @@
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Dir, FileType, OFlags};
 use rustix::io::Errno;
@@ -10,13 +10,14 @@ use crate::view::Link;
 use crate::walk::{Step, walk, with_links};
 use crate::{Changeset, Entry, Kind, Owners, RelPath, Root, TreeError, TreeView};
 
-/// A directory on disk that is looked into when asked, file by file.
+/// A directory on disk that is looked into when asked, file by file. It must not be renamed about meanwhile.
 #[derive(Clone, Debug)]
 pub struct DirectoryTree {
     root: Arc<Root>,
     owners: Owners,
     form: TreeForm,
     has_implied: bool,
+    last: Arc<Mutex<Option<(RelPath, Arc<OwnedFd>)>>>,
 }
 
 impl DirectoryTree {
@@ -29,12 +30,25 @@ impl DirectoryTree {
     /// Takes an open directory.
     pub fn of_root(root: Arc<Root>, owners: Owners, form: TreeForm) -> Self {
         let has_implied = form == TreeForm::Overlay && has_mark(root.as_fd(), b".");
-        Self { root, owners, form, has_implied }
+        Self { root, owners, form, has_implied, last: Arc::default() }
     }
 
     /// The directory itself.
     pub fn root(&self) -> &Arc<Root> {
         &self.root
+    }
+
+    /// Files are asked for directory by directory: the last one stays open.
+    fn open_parent(&self, path: &RelPath) -> std::io::Result<Arc<OwnedFd>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, directory)) = &*last
+            && at == path
+        {
+            return Ok(Arc::clone(directory));
+        }
+        let directory = Arc::new(self.root.open_directory(path)?);
+        *last = Some((path.clone(), Arc::clone(&directory)));
+        Ok(directory)
     }
 
     /// What the directory says of `path`, whiteouts and opaque directories included. Links are not followed.
@@ -45,13 +59,13 @@ impl DirectoryTree {
     /// As [`DirectoryTree::find`], and which file it is when it has further names.
     pub fn find_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
         let failed = || TreeError::io("look at", self.root.show(path));
-        let parent = match self.root.open_directory(&path.parent().unwrap_or_else(RelPath::root)) {
+        let parent = match self.open_parent(&path.parent().unwrap_or_else(RelPath::root)) {
             Ok(parent) => parent,
             Err(error) if is_missing(&error) => return Ok(None),
             Err(error) => return Err(failed()(error)),
         };
         let name = if path.is_root() { b"." } else { path.name() };
-        let entry = rustix::fs::statat(&parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        let entry = rustix::fs::statat(&*parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
             .map_err(std::io::Error::from)
             .and_then(|stat| {
                 let reading = Reading::Tree { owners: self.owners, form: self.form };
@@ -146,6 +160,10 @@ impl TreeView for DirectoryTree {
 
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
         Ok(self.find_linked(path)?.and_then(|(_, link)| link))
+    }
+
+    fn lookup_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+        Ok(self.find_linked(path)?.filter(|(entry, _)| entry.kind != Kind::Whiteout))
     }
 }
 

@@ -101,6 +101,17 @@ pub trait TreeView: Send + Sync {
         let _ = path;
         Ok(None)
     }
+
+    /// Both at once, for views in which that is less work.
+    fn lookup_linked(&self, path: &RelPath) -> Result<Option<(Entry, Option<Link>)>, TreeError> {
+        match self.lookup(path)? {
+            Some(entry) => {
+                let link = if let Kind::File(_) = entry.kind { self.link(path)? } else { None };
+                Ok(Some((entry, link)))
+            }
+            None => Ok(None),
+        }
+    }
 }
 
 /// Tells the files of one view apart: names with equal links are names of one file.

@@ -265,6 +265,15 @@ impl TreeWriter {
         rustix::fs::openat(parent, path.name(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| failed()(error.into()))?;
         set_xattr(parent, path.name(), b"user.overlay.whiteout", b"y").map_err(failed())?;
+        if rustix::fs::lgetxattr(
+            &proc_path(parent, b".").map_err(failed())?,
+            c"user.overlay.opaque",
+            &mut [0; 8],
+        )
+        .is_ok()
+        {
+            return Ok(());
+        }
         // Tells OverlayFS to look for such files in this directory.
         set_xattr(parent, b".", b"user.overlay.opaque", b"x").map_err(failed())
     }

@@ -251,7 +251,7 @@ impl Copier<'_> {
                 return Ok(());
             }
         }
-        let Some(entry) = self.source.lookup(&item.from)? else { return Ok(()) };
+        let Some((entry, link)) = self.source.lookup_linked(&item.from)? else { return Ok(()) };
         let directory = entry.kind.is_directory();
         if !included && !directory {
             return Ok(());
@@ -266,7 +266,7 @@ impl Copier<'_> {
             self.make_pending(overwrite)?;
         }
         if !directory {
-            return self.copy_file(entry, item);
+            return self.copy_file(entry, link, item);
         }
         let created = included && self.make_directory(&entry, &item.target, overwrite)?;
         let looked_into =
@@ -303,7 +303,7 @@ impl Copier<'_> {
         }
     }
 
-    fn copy_file(&mut self, entry: Entry, item: Item) -> Result<(), TreeError> {
+    fn copy_file(&mut self, entry: Entry, link: Option<Link>, item: Item) -> Result<(), TreeError> {
         if let Some(Entry { kind: Kind::Directory { .. }, .. }) = self.edit.lookup(&item.target)? {
             return Err(TreeError::Invalid(format!(
                 "cannot replace to directory /{} with file",
@@ -311,10 +311,7 @@ impl Copier<'_> {
             )));
         }
         let meta = self.metadata(&entry);
-        let link = match entry.kind {
-            Kind::File(_) => self.source.link(&item.from)?,
-            _ => None,
-        };
+        let link = link.filter(|_| matches!(entry.kind, Kind::File(_)));
         let copied = Entry { path: item.target.clone(), kind: entry.kind, meta };
         if let Some(link) = link {
             if let Some((first, meta)) = self.links.get(&link)
