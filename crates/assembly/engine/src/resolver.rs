@@ -69,7 +69,7 @@ impl ImageResolver for Resolver<'_> {
 fn resolve_error(error: ImageError) -> ResolveError {
     match error {
         ImageError::NoPlatform { image, platform, have } => {
-            ResolveError::NoPlatform { image, platform: *platform, available: have }
+            ResolveError::NoPlatform { image, platform, available: have }
         }
         ImageError::Registry { ref image, ref source } if source.is_not_found() => {
             ResolveError::NotFound(image.clone())

@@ -1,12 +1,12 @@
-//! What the solver's actions mean for LLB operations.
+//! The vertices of a build: what they read, what they result in, and how they run.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use build_api::{BuildError, StepFailure};
 use frontend::ImageName;
-use fstree::{Changeset, EmptyTree, Mtime, TreeView};
+use fstree::{Changeset, Mtime, TreeView};
 use layer::WindowsBase;
 use llb::Edge;
 use llb::pb::op::Kind;
@@ -18,12 +18,12 @@ use store::Store;
 
 use crate::contents::{self, Times};
 use crate::context::Contexts;
-use crate::driver::Work;
 use crate::error::{chain, failed, refused};
 use crate::exec::{Failed, Runner};
 use crate::fetcher::Fetcher;
-use crate::fileop::{FileError, Making, Trees, evaluate};
+use crate::fileop::{FileError, Making, evaluate};
 use crate::graph::{Graph, Node};
+use crate::inputs::{InputViews, LocalOnly, NoArchives};
 use crate::records::{self, LayerRecord};
 use crate::reporter::Reporter;
 use crate::resolver::Resolver;
@@ -57,14 +57,14 @@ pub(crate) struct Build<'a> {
 #[derive(Default)]
 pub(crate) struct VertexState {
     pub(crate) value: OnceLock<Value>,
-    found: Mutex<Option<StackLayer>>,
-    changes: OnceLock<Arc<Changeset>>,
+    pub(crate) found: Mutex<Option<StackLayer>>,
+    pub(crate) changes: OnceLock<Arc<Changeset>>,
     /// Keys under which its layer is recorded once that is durable.
     keys: Mutex<Vec<Digest>>,
 }
 
 impl Build<'_> {
-    fn node(&self, vertex: usize) -> &Node {
+    pub(crate) fn node(&self, vertex: usize) -> &Node {
         &self.graph.nodes[vertex]
     }
 
@@ -85,7 +85,7 @@ impl Build<'_> {
     }
 
     /// The local directory of a source vertex, walked once.
-    fn local(&self, vertex: usize) -> Result<Option<Arc<LocalContext>>, BuildError> {
+    pub(crate) fn local(&self, vertex: usize) -> Result<Option<Arc<LocalContext>>, BuildError> {
         match self.node(vertex).kind() {
             Some(Kind::Source(source)) if source.identifier.starts_with("local://") => {
                 if let Some(Value::Context(context)) = self.state[vertex].value.get() {
@@ -112,7 +112,7 @@ impl Build<'_> {
     }
 
     /// Digest of what an operation reads from local directories, so that it has a key before anything is done.
-    fn local_reads(&self, node: &Node) -> Result<Option<Vec<Digest>>, BuildError> {
+    pub(crate) fn local_reads(&self, node: &Node) -> Result<Option<Vec<Digest>>, BuildError> {
         let mut digests = Vec::new();
         match node.kind() {
             Some(Kind::File(file)) => {
@@ -153,7 +153,7 @@ impl Build<'_> {
     }
 
     /// Digest of what `view` shows at `path`, times left out.
-    fn selected(&self, view: &dyn TreeView, path: &str) -> Result<Digest, BuildError> {
+    pub(crate) fn selected(&self, view: &dyn TreeView, path: &str) -> Result<Digest, BuildError> {
         let selection = fstree::Selector {
             path: path.as_bytes().to_vec(),
             follow_links: true,
@@ -165,7 +165,7 @@ impl Build<'_> {
     }
 
     /// Identity of a stack of layers by content.
-    fn stack_key(&self, value: &Value) -> Result<Digest, BuildError> {
+    pub(crate) fn stack_key(&self, value: &Value) -> Result<Digest, BuildError> {
         let mut text = String::from("stack\n");
         for layer in value.layers().iter() {
             text.push_str(self.content(layer)?.as_str());
@@ -192,7 +192,7 @@ impl Build<'_> {
         Ok(layer.remember_content(content))
     }
 
-    fn image(
+    pub(crate) fn image(
         &self,
         node: &Node,
         source: &llb::pb::SourceOp,
@@ -294,7 +294,11 @@ impl Build<'_> {
     }
 
     /// What a file operation changes, found out once.
-    fn changes(&self, vertex: usize, file: &llb::pb::FileOp) -> Result<Arc<Changeset>, BuildError> {
+    pub(crate) fn changes(
+        &self,
+        vertex: usize,
+        file: &llb::pb::FileOp,
+    ) -> Result<Arc<Changeset>, BuildError> {
         if let Some(changes) = self.state[vertex].changes.get() {
             return Ok(Arc::clone(changes));
         }
@@ -337,7 +341,7 @@ impl Build<'_> {
         }))
     }
 
-    fn run_vertex(&self, vertex: usize, keys: &[Digest]) -> Result<(), BuildError> {
+    pub(crate) fn run_vertex(&self, vertex: usize, keys: &[Digest]) -> Result<(), BuildError> {
         let node = self.node(vertex);
         match node.kind() {
             Some(Kind::Source(source)) => {
@@ -419,7 +423,7 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn finish_layer(&self, vertex: usize, layer: StackLayer) -> Result<(), BuildError> {
+    pub(crate) fn finish_layer(&self, vertex: usize, layer: StackLayer) -> Result<(), BuildError> {
         let node = self.node(vertex);
         let base = match node.base() {
             Some(at) => self.value(node.inputs[at])?,
@@ -501,190 +505,6 @@ fn last_segment(url: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Every input of an operation.
-struct InputViews<'a> {
-    build: &'a Build<'a>,
-    node: &'a Node,
-}
-
-impl Trees for InputViews<'_> {
-    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
-        let edge = self
-            .node
-            .inputs
-            .get(input)
-            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
-        match self.build.value(*edge)? {
-            Value::Context(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
-            Value::Stack(layers) => {
-                let view = self
-                    .build
-                    .snapshots
-                    .view(&plain(&layers), self.build.fetcher)
-                    .map_err(failed("cannot look into a file system"))?;
-                Ok(Arc::new(view))
-            }
-        }
-    }
-}
-
-/// The inputs of an operation that are local directories; others are empty.
-struct LocalOnly<'a> {
-    build: &'a Build<'a>,
-    node: &'a Node,
-}
-
-impl Trees for LocalOnly<'_> {
-    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
-        let edge = self
-            .node
-            .inputs
-            .get(input)
-            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
-        match self.build.local(edge.vertex)? {
-            Some(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
-            None => Ok(Arc::new(EmptyTree)),
-        }
-    }
-}
-
-/// Archives are not unpacked for a key: their bytes are it.
-struct NoArchives;
-
-impl fstree::fileop::Unpack for NoArchives {
-    fn unpack(&self, _: &fstree::Content) -> Result<Option<Changeset>, fstree::TreeError> {
-        Ok(None)
-    }
-}
-
-impl Work for Build<'_> {
-    fn fast_key(&self, vertex: usize, inputs: &[Digest]) -> Result<Option<Digest>, BuildError> {
-        let node = self.node(vertex);
-        let mut text = format!("fast 1\n{}\n", crate::keys::operation(node));
-        match node.kind() {
-            Some(Kind::Source(source)) => {
-                if self.local(vertex)?.is_some() {
-                    // What is read of it is part of the key of what reads it.
-                    text = "local\n".to_owned();
-                } else if let Some(image) = self.image(node, source)? {
-                    // By content: a name that moved to an equal image changes nothing.
-                    text = format!("image {}\n", image.config.value.os);
-                    image.config.value.rootfs.diff_ids.iter().for_each(|diff_id| {
-                        text.push_str(diff_id.as_str());
-                        text.push('\n');
-                    });
-                } else if source.attr(llb::attr::HTTP_CHECKSUM).is_none_or(str::is_empty) {
-                    return Ok(None);
-                }
-            }
-            Some(Kind::File(file)) if crate::keys::makes_files(file) => {
-                text.push_str("now ");
-                    text.push_str(&self.now.to_string());
-                    text.push('
-');
-            }
-            _ => {}
-        }
-        for input in inputs {
-            text.push_str(input.as_str());
-            text.push('\n');
-        }
-        let Some(reads) = self.local_reads(node)? else { return Ok(None) };
-        for digest in reads {
-            text.push_str(digest.as_str());
-            text.push('\n');
-        }
-        Ok(Some(Digest::of(text.as_bytes())))
-    }
-
-    fn look_up(&self, vertex: usize, key: &Digest) -> Result<bool, BuildError> {
-        let record = records::look_up(self.store, key).map_err(failed("cannot look up a step"))?;
-        let layer = record.and_then(|record| record.layer(self.store));
-        let found = layer.is_some();
-        *self.state[vertex].found.lock().unwrap_or_else(PoisonError::into_inner) = layer;
-        Ok(found)
-    }
-
-    fn content_key(&self, vertex: usize) -> Result<Option<Digest>, BuildError> {
-        let node = self.node(vertex);
-        match node.kind() {
-            Some(Kind::File(file)) => {
-                let changes = self.changes(vertex, file)?;
-                let digest = contents::digest(&changes, Times::Count, self.store)?;
-                Ok(Some(Digest::of(format!("changes 1\n{digest}").as_bytes())))
-            }
-            Some(Kind::Exec(exec)) => {
-                let mut text = format!("exec 1\n{}\n", crate::keys::operation(node));
-                for mount in &exec.mounts {
-                    let Some(edge) =
-                        usize::try_from(mount.input).ok().and_then(|at| node.inputs.get(at))
-                    else {
-                        continue;
-                    };
-                    let value = self.value(*edge)?;
-                    let digest = match &value {
-                        Value::Context(context) => {
-                            self.selected(context.tree.as_ref(), &mount.selector)?
-                        }
-                        Value::Stack(layers) if mount.readonly && mount.dest != "/" => {
-                            let view = self
-                                .snapshots
-                                .view(&plain(layers), self.fetcher)
-                                .map_err(failed("cannot look into a file system"))?;
-                            self.selected(&view, &mount.selector)?
-                        }
-                        Value::Stack(_) => self.stack_key(&value)?,
-                    };
-                    text.push_str(digest.as_str());
-                    text.push('\n');
-                }
-                Ok(Some(Digest::of(text.as_bytes())))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn load(&self, vertex: usize) -> Result<bool, BuildError> {
-        let layer = self.state[vertex].found.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(layer) = layer else { return Ok(false) };
-        self.finish_layer(vertex, layer)?;
-        self.reporter.cached(&self.node(vertex).id);
-        Ok(true)
-    }
-
-    fn run(&self, vertex: usize, keys: &[Digest]) -> Result<(), BuildError> {
-        let node = self.node(vertex);
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(BuildError::Interrupted);
-        }
-        // A vertex that ignores the cache has no key yet; what it makes is remembered all the same.
-        let own;
-        let keys = if keys.is_empty() && !node.is_trivial() {
-            own = self.content_key(vertex)?.into_iter().collect::<Vec<_>>();
-            own.as_slice()
-        } else {
-            keys
-        };
-        self.reporter.started(&node.id);
-        let outcome = self.run_vertex(vertex, keys);
-        let error = outcome.as_ref().err().map(|error| match error {
-            BuildError::Step(failure) => failure.message.clone(),
-            other => chain(other),
-        });
-        self.reporter.finished(&node.id, error);
-        outcome
-    }
-
-    fn remember(&self, vertex: usize, key: &Digest) -> Result<(), BuildError> {
-        let Some(Value::Stack(layers)) = self.state[vertex].value.get() else { return Ok(()) };
-        match layers.last().and_then(|layer| LayerRecord::of(layer, None)) {
-            Some(record) => records::record(self.store, std::slice::from_ref(key), &record)
-                .map_err(failed("cannot remember a step")),
-            None => Ok(()),
-        }
-    }
-}
-
-fn plain(layers: &[StackLayer]) -> Vec<Layer> {
+pub(crate) fn plain(layers: &[StackLayer]) -> Vec<Layer> {
     layers.iter().map(|layer| layer.layer().clone()).collect()
 }

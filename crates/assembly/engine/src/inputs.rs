@@ -1,0 +1,68 @@
+//! The trees that a file operation reads.
+
+use std::sync::Arc;
+
+use build_api::BuildError;
+use fstree::{Changeset, EmptyTree, TreeView};
+
+use crate::error::{failed, refused};
+use crate::fileop::Trees;
+use crate::graph::Node;
+use crate::value::Value;
+use crate::work::{Build, plain};
+
+/// Every input of an operation.
+pub(crate) struct InputViews<'a> {
+    pub(crate) build: &'a Build<'a>,
+    pub(crate) node: &'a Node,
+}
+
+impl Trees for InputViews<'_> {
+    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
+        let edge = self
+            .node
+            .inputs
+            .get(input)
+            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
+        match self.build.value(*edge)? {
+            Value::Context(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
+            Value::Stack(layers) => {
+                let view = self
+                    .build
+                    .snapshots
+                    .view(&plain(&layers), self.build.fetcher)
+                    .map_err(failed("cannot look into a file system"))?;
+                Ok(Arc::new(view))
+            }
+        }
+    }
+}
+
+/// The inputs of an operation that are local directories; others are empty.
+pub(crate) struct LocalOnly<'a> {
+    pub(crate) build: &'a Build<'a>,
+    pub(crate) node: &'a Node,
+}
+
+impl Trees for LocalOnly<'_> {
+    fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
+        let edge = self
+            .node
+            .inputs
+            .get(input)
+            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
+        match self.build.local(edge.vertex)? {
+            Some(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
+            None => Ok(Arc::new(EmptyTree)),
+        }
+    }
+}
+
+/// Archives are not unpacked for a key: their bytes are it.
+pub(crate) struct NoArchives;
+
+impl fstree::fileop::Unpack for NoArchives {
+    fn unpack(&self, _: &fstree::Content) -> Result<Option<Changeset>, fstree::TreeError> {
+        Ok(None)
+    }
+}
