@@ -3,9 +3,10 @@
 use std::cell::OnceCell;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use build_api::BuildError;
 use engine::{Engine, EngineOptions};
 use registry::{Credential, CredentialError, Credentials, DockerConfig};
 use store::{Lease, Store};
@@ -96,6 +97,29 @@ impl<'a> Session<'a> {
         Ok(Arc::clone(self.cancel.get_or_init(|| cancel)))
     }
 
+    /// From now on a Ctrl-C ends the program in any case, soon. The engine must be open: this starts a thread.
+    pub(crate) fn end_in_time(&self) -> Result<(), Failure> {
+        signals::end_in_time(self.cancel()?);
+        Ok(())
+    }
+
+    /// Begins to show progress. The engine must be open: this starts threads.
+    pub(crate) fn display(
+        &self,
+        mode: Mode,
+        title: &str,
+        several: bool,
+    ) -> Result<Display, Failure> {
+        self.end_in_time()?;
+        Ok(Display::start(mode, title, settings::now(), several))
+    }
+
+    /// What to say of a failure: after a Ctrl-C, all of them come from that.
+    pub(crate) fn failure(&self, error: BuildError) -> Failure {
+        let interrupted = self.cancel.get().is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+        Failure::Build(if interrupted { BuildError::Interrupted } else { error })
+    }
+
     /// Docker's logins, read when the first registry is asked.
     pub(crate) fn credentials(&self) -> Arc<dyn Credentials> {
         Arc::new(DockerLogins {
@@ -163,11 +187,6 @@ impl<'a> Session<'a> {
     pub(crate) fn color(&self) -> bool {
         self.environment.wants_color() && io::stderr().is_terminal()
     }
-}
-
-/// Begins to show progress. The engine must be open: this may start a thread.
-pub(crate) fn display(mode: Mode, title: &str, several: bool) -> Display {
-    Display::start(mode, title, settings::now(), several)
 }
 
 /// `config.json` of Docker.

@@ -356,3 +356,21 @@ fn an_interrupted_container_ends() {
     assert!(stderr.ends_with("interrupted\n"), "{stderr}");
     assert!(!is_running("876543"), "the program is gone");
 }
+
+#[test]
+fn a_server_that_never_answers_does_not_hold_back_an_interrupt() {
+    let program = Program::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = silent.local_addr().expect("it has an address");
+    let mut command = Command::new("timeout");
+    command
+        .args(["--signal=INT", "1"])
+        .arg(assert_cmd::cargo::cargo_bin("crossdock"))
+        .args(["build", "-"]);
+    command.env("HOME", program.home()).env("CROSSDOCK_STORE", program.home().join("store"));
+    let began = std::time::Instant::now();
+    let (_, stderr, code) = outcome(command.write_stdin(format!("FROM {address}/base\n")));
+    assert_eq!(code, 124, "{stderr}");
+    assert!(stderr.contains("interrupted"), "{stderr}");
+    assert!(began.elapsed().as_secs() < 10);
+}

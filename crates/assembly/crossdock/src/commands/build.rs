@@ -16,7 +16,7 @@ use crate::args::BuildArgs;
 use crate::failure::{Failure, diagnostics};
 use crate::progress::{Mode, summary};
 use crate::request::{StdinUse, Surroundings, UsageError, build_request, stdin_use};
-use crate::session::{Session, display};
+use crate::session::Session;
 use crate::settings::{Time, now};
 use crate::stdin;
 
@@ -60,7 +60,7 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     let engine = session.engine()?;
     let title =
         request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
-    let shown = display(mode, &format!("building {title}"), request.platforms.len() > 1);
+    let shown = session.display(mode, &format!("building {title}"), request.platforms.len() > 1)?;
     for note in note.map(str::to_owned).into_iter().chain(session.untold(engine.store())) {
         shown.event(Event::Note(note));
     }
@@ -70,7 +70,7 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
         Ok(outcome) => outcome,
         Err(error) => {
             tell_warnings(mode, &leftover.warnings, session.color());
-            return Err(error.into());
+            return Err(session.failure(error));
         }
     };
     if mode != Mode::Quiet {

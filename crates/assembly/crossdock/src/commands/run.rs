@@ -6,15 +6,18 @@ use std::path::{Path, PathBuf};
 
 use emulation::{How, PlatformStatus, Via};
 use engine::{RunRequest, Volume};
+use oci::{Descriptor, Platform};
 use report::{Event, Progress};
 use serde_json::{Value, json};
+use store::Store;
 
-use super::{print, table};
+use super::image::images_of;
+use super::{print, store_failure, table};
 use crate::args::{Format, PlatformsArgs, RunArgs};
 use crate::failure::Failure;
 use crate::progress::clean;
 use crate::request::{Surroundings, UsageError, key_value, network, platforms, reference};
-use crate::session::{Session, display};
+use crate::session::Session;
 
 /// Runs a command in an image; its exit code becomes ours.
 pub(crate) fn run(args: &RunArgs, session: &Session<'_>) -> Result<(), Failure> {
@@ -24,30 +27,41 @@ pub(crate) fn run(args: &RunArgs, session: &Session<'_>) -> Result<(), Failure> 
             .map_err(|error| Failure::because("cannot show a volume", error))?;
     }
     let engine = session.engine()?;
-    let known = engine
-        .store()
-        .lookup(&request.image.to_string())
-        .map_err(super::store_failure("look up a name"))?;
+    let store = engine.store();
+    let known =
+        store.lookup(&request.image.to_string()).map_err(store_failure("look up a name"))?;
+    let failure = |error| session.failure(error);
     if known.is_none() || args.pull {
-        let shown = display(
-            session.mode(None, false)?,
-            &format!("pulling {}", request.image.familiar()),
-            false,
-        );
-        let platform = request.platform.clone().unwrap_or_else(oci::Platform::host);
+        let title = format!("pulling {}", request.image.familiar());
+        let shown = session.display(session.mode(None, false)?, &title, false)?;
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let pulled = engine.pull(&request.image, &[platform], &shown);
         drop(shown.finish());
-        pulled?;
+        pulled.map_err(failure)?;
+    } else {
+        session.end_in_time()?;
     }
-    if let Some(note) = session.untold(engine.store()) {
+    let platform = match (&request.platform, &known) {
+        (None, Some(known)) => only_platform(store, known),
+        (platform, _) => platform.clone(),
+    };
+    if let Some(note) = session.untold(store) {
         Notes.event(Event::Note(note));
     }
-    let code = engine.run(&RunRequest { pull: false, ..request }, &Notes)?;
+    let request = RunRequest { platform, pull: false, ..request };
+    let code = engine.run(&request, &Notes).map_err(failure)?;
     match u8::try_from(code) {
         Ok(0) => Ok(()),
         Ok(code) => Err(Failure::Exit(code)),
         Err(_) => Err(Failure::Exit(1)),
     }
+}
+
+/// That of an image for one platform only, which is not this machine's.
+fn only_platform(store: &Store, descriptor: &Descriptor) -> Option<Platform> {
+    let mut images = images_of(store, descriptor).ok()?;
+    let image = images.pop().filter(|_| images.is_empty())?;
+    image.platform.filter(|platform| !platform.satisfies(&Platform::host()))
 }
 
 /// Only what a user must know comes between the program's own lines.

@@ -9,7 +9,7 @@ use crate::args::{ProgressArgs, PullArgs, PushArgs};
 use crate::failure::Failure;
 use crate::progress::Mode;
 use crate::request::{platforms, reference};
-use crate::session::{Session, display};
+use crate::session::Session;
 
 /// Copies an image from its registry into the local store.
 pub(crate) fn pull(args: &PullArgs, session: &Session<'_>) -> Result<(), Failure> {
@@ -20,10 +20,17 @@ pub(crate) fn pull(args: &PullArgs, session: &Session<'_>) -> Result<(), Failure
     }
     let mode = session.mode(args.progress.progress, args.progress.quiet)?;
     let engine = session.engine()?;
-    let shown = display(mode, &format!("pulling {}", image.familiar()), false);
+    let shown = session.display(mode, &format!("pulling {}", image.familiar()), false)?;
     let result = engine.pull(&image, &wanted, &shown);
     drop(shown.finish());
-    tell(mode, "pulled", &image.familiar(), &result?, args.progress, session)
+    tell(
+        mode,
+        "pulled",
+        &image.familiar(),
+        &result.map_err(|error| session.failure(error))?,
+        args.progress,
+        session,
+    )
 }
 
 /// Copies an image from the local store to a registry.
@@ -37,10 +44,17 @@ pub(crate) fn push(args: &PushArgs, session: &Session<'_>) -> Result<(), Failure
         .unwrap_or_else(|| image.clone());
     let mode = session.mode(args.progress.progress, args.progress.quiet)?;
     let engine = session.engine()?;
-    let shown = display(mode, &format!("pushing {}", to.familiar()), false);
+    let shown = session.display(mode, &format!("pushing {}", to.familiar()), false)?;
     let result = engine.push(&image, &to, &shown);
     drop(shown.finish());
-    tell(mode, "pushed", &to.familiar(), &result?, args.progress, session)
+    tell(
+        mode,
+        "pushed",
+        &to.familiar(),
+        &result.map_err(|error| session.failure(error))?,
+        args.progress,
+        session,
+    )
 }
 
 fn tell(

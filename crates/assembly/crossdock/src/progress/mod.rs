@@ -155,6 +155,8 @@ impl Progress for Display {
 /// Repaints until the end, ten times a second.
 fn paint(shared: &Shared) {
     let mut shown = shared.lock();
+    // A build that is over in a moment needs no rows.
+    shown = shared.wake.wait_timeout(shown, FRAME).unwrap_or_else(PoisonError::into_inner).0;
     while !shown.finished {
         if let Renderer::Tty(tty) = &mut shown.renderer {
             let (columns, rows) = text::terminal_size();
