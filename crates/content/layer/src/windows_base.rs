@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use fstree::RelPath;
+use fstree::{Changeset, Entry, Kind, RelPath};
 
 use crate::names::clean;
 use crate::tar::{Limits, MemberKind, Reader, TarError};
@@ -62,6 +62,34 @@ impl WindowsBase {
         archive.finish().map(drop)
     }
 
+    /// Adds a layer that is not packed yet.
+    pub fn add_changes(&mut self, changes: &Changeset) {
+        for entry in changes {
+            if entry.path.is_root() {
+                continue;
+            }
+            let kept = self
+                .find(&entry.path)
+                .filter(|file| file.is_directory && entry.kind.is_directory());
+            let records = kept.map_or_else(|| new_records(entry), |file| file.records.clone());
+            if matches!(entry.kind, Kind::Whiteout) || kept.is_none() {
+                self.remove(&entry.path);
+            }
+            if matches!(entry.kind, Kind::Whiteout) {
+                continue;
+            }
+            if matches!(entry.kind, Kind::Directory { opaque: true }) {
+                self.remove(&entry.path);
+            }
+            let path = self.spelling(&entry.path);
+            let folded = windows::fold(path.as_bytes());
+            self.files.insert(
+                folded,
+                BaseFile { path, is_directory: entry.kind.is_directory(), records },
+            );
+        }
+    }
+
     /// What is known of a path, whatever its letters' case.
     pub fn find(&self, path: &RelPath) -> Option<&BaseFile> {
         self.files.get(&windows::fold(path.as_bytes()))
@@ -97,7 +125,25 @@ impl WindowsBase {
 
     fn remove(&mut self, path: &RelPath) {
         let folded = windows::fold(path.as_bytes());
-        let beneath = [&*folded, b"/"].concat();
-        self.files.retain(|known, _| *known != folded && !known.starts_with(&beneath));
+        // From `folded/` up to the next byte, without looking at everything else.
+        let (first, after) = ([&*folded, b"/"].concat(), [&*folded, b"0"].concat());
+        let beneath: Vec<Vec<u8>> =
+            self.files.range(first..after).map(|(known, _)| known.clone()).collect();
+        for known in beneath.iter().chain([&folded]) {
+            self.files.remove(known);
+        }
     }
+}
+
+/// What is written for a directory that no lower layer has.
+fn new_records(entry: &Entry) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    if !entry.kind.is_directory() {
+        return BTreeMap::new();
+    }
+    let attributes = windows::attributes::DIRECTORY.to_string();
+    let records = [
+        (windows::records::ATTRIBUTES, attributes.as_str()),
+        (windows::records::SECURITY, windows::SD_DIR),
+    ];
+    records.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).into()
 }

@@ -175,7 +175,7 @@ fn what_the_base_says_of_a_directory_is_kept() {
 }
 
 #[test]
-fn removals_are_one_by_one_and_only_of_what_is_there() {
+fn removals_are_one_by_one() {
     let base = base();
     let (tar, _) = packed(
         [
@@ -194,6 +194,7 @@ fn removals_are_one_by_one_and_only_of_what_is_there() {
     assert_eq!(
         names,
         [
+            "file Files/.wh.gone",
             "file Files/.wh.ProgramData",
             "dir Files/Windows",
             "dir Files/Windows/kept",
@@ -202,6 +203,26 @@ fn removals_are_one_by_one_and_only_of_what_is_there() {
         ]
     );
     assert_eq!(windows_check(&*tar, Some(&base)).unwrap(), []);
+}
+
+#[test]
+fn layers_of_the_same_build_are_known_too() {
+    let mut base = base();
+    base.add_changes(&Changeset::from_iter([
+        entry("App", Kind::DIRECTORY, 0o755),
+        file("App/old", "1"),
+        entry("windows", Kind::DIRECTORY, 0o755),
+        entry("windows/notepad.EXE", Kind::Whiteout, 0),
+        file("programdata", "now a file"),
+    ]));
+    let spelled = |path: &str| base.spelling(&path.parse().unwrap()).to_string();
+    assert_eq!(spelled("app/OLD"), "App/old");
+    assert_eq!(spelled("windows/system32/x"), "Windows/System32/x");
+    assert!(base.find(&"Windows/notepad.exe".parse().unwrap()).is_none());
+    assert!(!base.find(&"ProgramData".parse().unwrap()).unwrap().is_directory);
+    let (tar, _) =
+        packed([entry("app", Kind::Directory { opaque: true }, 0o755)], Some(&base)).unwrap();
+    assert_eq!(listing(&tar)[2..], ["dir Files/App >  16 SD_DIR", "file Files/App/.wh.old >  - -"]);
 }
 
 #[test]

@@ -36,7 +36,6 @@ pub(super) fn emit<W: Write>(
     let empty = WindowsBase::default();
     let mut plan = Plan {
         base: options.windows_base.as_deref().unwrap_or(&empty),
-        base_known: options.windows_base.is_some(),
         items: BTreeMap::new(),
         options,
     };
@@ -49,7 +48,6 @@ pub(super) fn emit<W: Write>(
 
 struct Plan<'a> {
     base: &'a WindowsBase,
-    base_known: bool,
     items: BTreeMap<Key, Item<'a>>,
     options: &'a PackOptions,
 }
@@ -78,9 +76,6 @@ impl<'a> Plan<'a> {
             }
             Self::check(entry)?;
             let what = match entry.kind {
-                Kind::Whiteout if self.base_known && self.base.find(&entry.path).is_none() => {
-                    continue;
-                }
                 Kind::Whiteout => What::Whiteout,
                 _ => What::Entry(entry),
             };
