@@ -118,7 +118,7 @@ struct Lexer<'a> {
 #[derive(Default)]
 struct Words {
     current: String,
-    words: Vec<String>,
+    ended: Vec<String>,
     inside: bool,
 }
 
@@ -127,7 +127,7 @@ impl Words {
         if !c.is_whitespace() {
             self.push_raw(c);
         } else if self.inside && !self.current.is_empty() {
-            self.words.push(std::mem::take(&mut self.current));
+            self.ended.push(std::mem::take(&mut self.current));
             self.inside = false;
         }
     }
@@ -144,9 +144,9 @@ impl Words {
 
     fn finish(mut self) -> Vec<String> {
         if !self.current.is_empty() {
-            self.words.push(self.current);
+            self.ended.push(self.current);
         }
-        self.words
+        self.ended
     }
 }
 

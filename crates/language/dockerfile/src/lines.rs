@@ -27,7 +27,7 @@ pub(crate) struct Line {
     /// Comments right above it.
     pub(crate) comments: Vec<String>,
     /// An empty line among its continuation lines.
-    pub(crate) empty_line: Option<Span>,
+    pub(crate) gap: Option<Span>,
 }
 
 impl Line {
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
             }
             if trimmed.is_empty() {
                 let here = Span::new(physical.start, physical.start + physical.text.len());
-                line.empty_line.get_or_insert(here);
+                line.gap.get_or_insert(here);
                 continue;
             }
             let (text, more) = self.continued(physical.text);
@@ -246,11 +246,11 @@ mod tests {
         let texts: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["RUN a && \tb  c", "FROM x \\\\", "CMD y"]);
         assert_eq!(lines[0].lines, (1, 5));
-        assert!(lines[0].empty_line.is_some());
+        assert!(lines[0].gap.is_some());
         let b = lines[0].text.find('b').unwrap();
-        assert_eq!(&text[lines[0].span(&(b..b + 1)).range()], "b");
+        assert_eq!(text.get(lines[0].span(&(b..b + 1)).range()), Some("b"));
         let c = lines[0].text.find('c').unwrap();
-        assert_eq!(&text[lines[0].span(&(c..c + 1)).range()], "c");
+        assert_eq!(text.get(lines[0].span(&(c..c + 1)).range()), Some("c"));
     }
 
     #[test]

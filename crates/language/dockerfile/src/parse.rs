@@ -145,7 +145,7 @@ impl Parser<'_> {
     }
 
     fn instruction(&mut self, line: &Line, previous: Option<&String>) -> Instruction {
-        if let Some(span) = line.empty_line {
+        if let Some(span) = line.gap {
             let message = "Empty continuation line found in instruction";
             self.diagnostics.push(Diagnostic::warning(
                 "NoEmptyContinuation",
@@ -228,16 +228,15 @@ impl Parser<'_> {
         for word in words {
             match heredoc(&word) {
                 Ok(Some(mut found)) => {
-                    match self.reader.heredoc(&found.name, found.chomp) {
-                        Some(body) => found.body = body,
-                        None => {
-                            let message = format!("unterminated heredoc `{}`", found.name);
-                            self.diagnostics.push(Diagnostic::error(message, whole).hint(format!(
-                                "end it with a line that has nothing but `{}`",
-                                found.name
-                            )));
-                        }
+                    let body = self.reader.heredoc(&found.name, found.chomp);
+                    if body.is_none() {
+                        let message = format!("unterminated heredoc `{}`", found.name);
+                        self.diagnostics.push(Diagnostic::error(message, whole).hint(format!(
+                            "end it with a line that has nothing but `{}`",
+                            found.name
+                        )));
                     }
+                    found.body = body.unwrap_or_default();
                     heredocs.push(found);
                 }
                 Ok(None) => {}
@@ -397,26 +396,22 @@ impl Parser<'_> {
 
     fn command(&mut self, parts: &Parts<'_>) -> CommandLine {
         let span = self.rest_span(parts);
-        match &parts.json {
-            Some(items) => {
-                CommandLine { args: items.clone(), shell: false, heredocs: Vec::new(), span }
-            }
-            None => {
-                if parts.rest.starts_with("['") && parts.rest.ends_with(']') {
-                    let message = "not a JSON array: the shell form is used";
-                    self.diagnostics.push(
-                        Diagnostic::warning("JSONArgsSyntax", message, span)
-                            .hint("JSON strings stand in double quotes"),
-                    );
-                }
-                let args = Some(parts.rest.to_owned()).filter(|rest| !rest.is_empty());
-                CommandLine {
-                    args: args.into_iter().collect(),
-                    shell: true,
-                    heredocs: parts.heredocs.clone(),
-                    span,
-                }
-            }
+        if let Some(items) = &parts.json {
+            return CommandLine { args: items.clone(), shell: false, heredocs: Vec::new(), span };
+        }
+        if parts.rest.starts_with("['") && parts.rest.ends_with(']') {
+            let message = "not a JSON array: the shell form is used";
+            self.diagnostics.push(
+                Diagnostic::warning("JSONArgsSyntax", message, span)
+                    .hint("JSON strings stand in double quotes"),
+            );
+        }
+        let args = Some(parts.rest.to_owned()).filter(|rest| !rest.is_empty());
+        CommandLine {
+            args: args.into_iter().collect(),
+            shell: true,
+            heredocs: parts.heredocs.clone(),
+            span,
         }
     }
 

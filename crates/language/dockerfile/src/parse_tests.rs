@@ -27,7 +27,7 @@ fn every_word_knows_its_place() {
     let text = "FROM --platform=$BUILDPLATFORM golang:1 AS build\nCOPY --from=x a \\\n  b /c\n";
     let file = read(text);
     let stage = &file.stages[0];
-    let at = |word: &Word| &text[word.span.range()];
+    let at = |word: &Word| text.get(word.span.range()).unwrap();
     assert_eq!(at(&stage.from.base), "golang:1");
     assert_eq!(at(stage.from.name.as_ref().unwrap()), "build");
     assert_eq!(at(stage.from.platform.as_ref().unwrap()), "--platform=$BUILDPLATFORM");

@@ -68,13 +68,11 @@ pub(crate) fn by_quotes(text: &str, offset: usize, escape: char) -> Vec<Piece> {
             continue;
         }
         if c.is_whitespace() {
-            if let Some(from) = start.take() {
-                if !word.is_empty() {
-                    pieces.push(Piece {
-                        text: std::mem::take(&mut word),
-                        range: offset + from..offset + at,
-                    });
-                }
+            if let Some(from) = start.take()
+                && !word.is_empty()
+            {
+                let range = offset + from..offset + at;
+                pieces.push(Piece { text: std::mem::take(&mut word), range });
             }
             continue;
         }

@@ -1,13 +1,13 @@
 //! What is allowed and yet doubtful, by the names of BuildKit's rules, and the `check` directive that silences them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use dockerfile::{Dockerfile, Expanded, Word};
 use report::{Diagnostic, Severity};
 
 /// Checks that need nothing but the text.
 pub(crate) fn before(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
-    let mut names: BTreeMap<&str, ()> = BTreeMap::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for stage in &file.stages {
         let Some(name) = &stage.from.name else { continue };
         if ["scratch", "context"].contains(&name.text.as_str()) {
@@ -17,7 +17,7 @@ pub(crate) fn before(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
             );
             found.push(Diagnostic::warning("ReservedStageName", message, name.span));
         }
-        if names.insert(&name.text, ()).is_some() {
+        if !names.insert(&name.text) {
             let message =
                 format!("Duplicate stage name {:?}, stage names should be unique", name.text);
             found.push(Diagnostic::warning("DuplicateStageName", message, name.span));

@@ -8,6 +8,7 @@ use crate::dispatch::owner_of;
 use crate::names;
 use crate::paths;
 use crate::stage::Command;
+use crate::text::append;
 
 /// COPY or ADD with its words expanded.
 struct Plan<'a> {
@@ -88,19 +89,19 @@ impl Compiler<'_> {
         }
         for (flag, value) in [("chown", &chown), ("chmod", &chmod)] {
             if let Some(value) = value {
-                created_by.push_str(&format!(" --{flag}={value}"));
+                append(&mut created_by, format_args!(" --{flag}={value}"));
             }
         }
         let mut actions = Vec::with_capacity(sources.len() + inline.len());
         for (path, word) in sources.iter().zip(&copy.sources) {
-            created_by.push_str(&format!(" {path}"));
+            append(&mut created_by, format_args!(" {path}"));
             actions.push(self.copy_path(index, &plan, path, word)?);
         }
         for (data, file) in inline.into_iter().zip(&copy.inline) {
-            created_by.push_str(&format!(" <<{}", file.name));
+            append(&mut created_by, format_args!(" <<{}", file.name));
             actions.push(self.copy_inline(&plan, &file.name, data, file.span)?);
         }
-        created_by.push_str(&format!(" {dest} # buildkit"));
+        append(&mut created_by, format_args!(" {dest} # buildkit"));
 
         let base = self.stages[index].output;
         let metadata = self.metadata(index, &name, instruction);
@@ -110,7 +111,7 @@ impl Compiler<'_> {
                 let id = format!("link-{}-{place}", self.stages[index].title());
                 Some(pb::ProgressGroup { id, name: name.clone(), weak })
             };
-            let copying = Metadata { progress_group: group(true), ..metadata.clone() };
+            let copying = Metadata { progress_group: group(true), ..metadata };
             let merge_group = group(false);
             let alone = self.graph.file(None, actions, copying);
             self.step(alone, index, name.clone(), platform.clone(), instruction.span);
@@ -275,7 +276,7 @@ impl Compiler<'_> {
             self.error("checksum requires HTTP(S) or Git sources", word.span);
             return Err(Stop);
         }
-        let action = self.copy_local(plan, path).map_err(|error| {
+        let action = plan.copy_local(path).map_err(|error| {
             self.error(format!("source: {error}"), word.span);
             Stop
         })?;
@@ -300,37 +301,6 @@ impl Compiler<'_> {
             ..plan.action()
         };
         FileAction::Copy { from: Some(output), copy }
-    }
-
-    fn copy_local(&self, plan: &Plan<'_>, path: &str) -> Result<FileAction, paths::PathError> {
-        let windows = plan.windows;
-        let mut path = path;
-        let mut include_patterns = Vec::new();
-        let mut required_paths = Vec::new();
-        if plan.copy.parents {
-            // `a/./b/c`: what is after the pivot keeps its directories.
-            let (parent, pattern) = path.split_once("/./").unwrap_or(("/", path));
-            let normal = paths::normalize("/", pattern, windows, false)?;
-            include_patterns.push(normal.strip_prefix('/').unwrap_or(&normal).to_owned());
-            if !has_wildcards(parent) && !has_wildcards(&normal) {
-                let joined = paths::join(parent, &normal);
-                required_paths.push(paths::normalize("/", &joined, windows, false)?);
-            }
-            path = parent;
-        }
-        let src = paths::clean(&paths::normalize("/", path, windows, false)?);
-        let copy = pb::FileActionCopy {
-            src,
-            follow_symlink: true,
-            dir_copy_contents: true,
-            attempt_unpack_docker_compatibility: plan.copy.unpack.unwrap_or(plan.add),
-            allow_wildcard: true,
-            allow_empty_wildcard: true,
-            include_patterns,
-            required_paths,
-            ..plan.action()
-        };
-        Ok(FileAction::Copy { from: plan.source, copy })
     }
 
     fn copy_inline(
@@ -360,6 +330,38 @@ impl Compiler<'_> {
 }
 
 impl Plan<'_> {
+    /// Of a path in a context, stage or image.
+    fn copy_local(&self, path: &str) -> Result<FileAction, paths::PathError> {
+        let windows = self.windows;
+        let mut path = path;
+        let mut include_patterns = Vec::new();
+        let mut required_paths = Vec::new();
+        if self.copy.parents {
+            // `a/./b/c`: what is after the pivot keeps its directories.
+            let (parent, pattern) = path.split_once("/./").unwrap_or(("/", path));
+            let normal = paths::normalize("/", pattern, windows, false)?;
+            include_patterns.push(normal.strip_prefix('/').unwrap_or(&normal).to_owned());
+            if !has_wildcards(parent) && !has_wildcards(&normal) {
+                let joined = paths::join(parent, &normal);
+                required_paths.push(paths::normalize("/", &joined, windows, false)?);
+            }
+            path = parent;
+        }
+        let src = paths::clean(&paths::normalize("/", path, windows, false)?);
+        let copy = pb::FileActionCopy {
+            src,
+            follow_symlink: true,
+            dir_copy_contents: true,
+            attempt_unpack_docker_compatibility: self.copy.unpack.unwrap_or(self.add),
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            include_patterns,
+            required_paths,
+            ..self.action()
+        };
+        Ok(FileAction::Copy { from: self.source, copy })
+    }
+
     /// What all copies of the instruction have in common.
     fn action(&self) -> pb::FileActionCopy {
         pb::FileActionCopy {
@@ -396,7 +398,7 @@ fn is_git(source: &str) -> bool {
     let rest = source.strip_prefix("https://").or_else(|| source.strip_prefix("http://"));
     rest.is_some_and(|rest| {
         let path = rest.split(['#', '?']).next().unwrap_or_default();
-        path.contains('/') && path.ends_with(".git")
+        path.contains('/') && path.rsplit_once('.').is_some_and(|(_, ending)| ending == "git")
     })
 }
 
@@ -420,15 +422,12 @@ fn percent_decoded(text: &str) -> String {
     while let Some(byte) = bytes.get(at) {
         let hex = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
         let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
+        if let Some(decoded) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            out.push(decoded);
+            at += 3;
+        } else {
+            out.push(*byte);
+            at += 1;
         }
     }
     // A name from an address must not become a path.

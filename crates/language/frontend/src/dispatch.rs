@@ -5,6 +5,7 @@ use report::{Diagnostic, Span, did_you_mean};
 use crate::compiler::{Compiler, Stop, ranges};
 use crate::env::Env;
 use crate::stage::{Command, health, member};
+use crate::text::append;
 use crate::{checks, names, paths, ports, text, windows};
 
 /// Build arguments that configure the build and are no variables.
@@ -213,7 +214,7 @@ impl Compiler<'_> {
         let mut created_by = "ENV".to_owned();
         for (name, value, span) in pairs {
             self.secret_name("ENV", &name, span);
-            created_by.push_str(&format!(" {name}={value}"));
+            append(&mut created_by, format_args!(" {name}={value}"));
             let stage = &mut self.stages[index];
             stage.set_env(&name, &value);
             stage.set_image_env(&name, &value);
@@ -226,7 +227,7 @@ impl Compiler<'_> {
         let pairs = self.pairs(index, pairs)?;
         let mut created_by = "LABEL".to_owned();
         for (name, value, _) in pairs {
-            created_by.push_str(&format!(" {name}={value}"));
+            append(&mut created_by, format_args!(" {name}={value}"));
             self.stages[index].image.config.labels.insert(name, value);
         }
         self.stages[index].record(created_by, false);
@@ -374,7 +375,7 @@ impl Compiler<'_> {
                     );
                     self.report(Diagnostic::warning("ExposeInvalidFormat", message, word.span));
                 }
-                listed.extend(found.ports);
+                listed.extend(found.list);
             }
         }
         let stage = &mut self.stages[index];
@@ -488,16 +489,14 @@ impl Compiler<'_> {
 /// `user[:group]`, each a name or a number.
 pub(crate) fn owner_of(text: &str) -> pb::ChownOpt {
     let one = |text: &str| {
-        let user = match text {
-            "root" => pb::user_opt::User::ById(0),
-            _ => match text.parse::<i32>().ok().and_then(|id| u32::try_from(id).ok()) {
-                Some(id) => pb::user_opt::User::ById(id),
-                None => {
-                    let name = text.to_owned();
-                    pb::user_opt::User::ByName(pb::NamedUserOpt { name, input: -1 })
-                }
+        let id = if text == "root" { Some(0) } else { text.parse::<i32>().ok() };
+        let user = id.and_then(|id| u32::try_from(id).ok()).map_or_else(
+            || {
+                let name = text.to_owned();
+                pb::user_opt::User::ByName(pb::NamedUserOpt { name, input: -1 })
             },
-        };
+            pb::user_opt::User::ById,
+        );
         pb::UserOpt { user: Some(user) }
     };
     match text.split_once(':') {

@@ -6,8 +6,9 @@
 //!
 //! The text is read by `dockerfile`; `compiler` makes stages of it, finds what the target needs and where that comes
 //! from; `dispatch`, `run` and `copy` go through the instructions of each stage in order. Definitions and configurations
-//! are the same as BuildKit's Dockerfile frontend makes, but for what `docs` of each function says.
+//! are the same as BuildKit's Dockerfile frontend makes, but for what is said at each function.
 
+mod bases;
 mod checks;
 mod compiler;
 mod copy;
@@ -19,6 +20,7 @@ mod paths;
 mod ports;
 mod run;
 mod stage;
+mod stages;
 mod text;
 mod windows;
 

@@ -5,6 +5,7 @@ use oci::Platform;
 
 use crate::env::Env;
 use crate::stage::StageState;
+use crate::text::append;
 
 /// An instruction as its step's name shows it: keyword in upper case, variables replaced where that works.
 pub(crate) fn shown(code: &str, how: Expand, variables: &dyn Variables) -> String {
@@ -28,14 +29,14 @@ pub(crate) fn step(
     }
     let mut name = "[".to_owned();
     if let Some(platform) = platform {
-        name.push_str(&format!("{platform}{} ", cross(platform, env)));
+        append(&mut name, format_args!("{platform}{} ", cross(platform, env)));
     }
     if !stage.display.is_empty() {
-        name.push_str(&format!("{} ", stage.display));
+        append(&mut name, format_args!("{} ", stage.display));
     }
     stage.step_index += 1;
     let width = stage.step_count.ilog10() as usize + 1;
-    name.push_str(&format!("{:width$}/{}] ", stage.step_index, stage.step_count));
+    append(&mut name, format_args!("{:width$}/{}] ", stage.step_index, stage.step_count));
     if stage.on_trigger {
         name.push_str("ONBUILD ");
     }

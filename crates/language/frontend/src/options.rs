@@ -4,6 +4,7 @@ use oci::{Digest, ImageConfig, Platform, Reference};
 use report::{Diagnostic, SourceText, Span};
 
 /// What to compile, and for what.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Clone, Debug)]
 pub struct CompileOptions {
     /// The Dockerfile.
@@ -139,7 +140,7 @@ pub enum ResolveError {
         /// Name.
         image: String,
         /// What was asked for.
-        platform: Platform,
+        platform: Box<Platform>,
         /// What there is.
         available: Vec<Platform>,
     },

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// Ports as the configuration has them, `80/tcp`, and whether `spec` says more than EXPOSE means.
 pub(crate) struct Ports {
-    pub(crate) ports: Vec<String>,
+    pub(crate) list: Vec<String>,
     /// It names an address or a port of the host, which does nothing.
     pub(crate) publishes: bool,
     /// The protocol is not in lower case.
@@ -44,7 +44,7 @@ pub(crate) fn parse(spec: &str) -> Result<Ports, String> {
         }
     }
     Ok(Ports {
-        ports: (start..=end).map(|port| format!("{port}/{lower}")).collect(),
+        list: (start..=end).map(|port| format!("{port}/{lower}")).collect(),
         publishes: !ip.is_empty() || !host.is_empty(),
         odd_case: protocol != protocol.to_lowercase(),
     })
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn ports_and_ranges_are_listed() {
-        let ports = |spec: &str| parse(spec).map(|ports| ports.ports.join(" "));
+        let ports = |spec: &str| parse(spec).map(|ports| ports.list.join(" "));
         assert_eq!(ports("80"), Ok("80/tcp".into()));
         assert_eq!(ports("53/UDP"), Ok("53/udp".into()));
         assert_eq!(ports("80-82/tcp"), Ok("80/tcp 81/tcp 82/tcp".into()));

@@ -7,6 +7,7 @@ use report::Diagnostic;
 use crate::compiler::{Compiler, Stop};
 use crate::env::Env;
 use crate::stage::Command;
+use crate::text::append;
 use crate::{names, paths};
 
 /// Mounts of a step, as they are collected.
@@ -169,7 +170,7 @@ impl Compiler<'_> {
             }
             return vec![text];
         }
-        code.push_str(&format!(" ({})", summary(&first.body)));
+        append(code, format_args!(" ({})", summary(&first.body)));
         let data = first.content();
         if self.stages[index].windows() || !data.starts_with("#!") {
             return vec![data];

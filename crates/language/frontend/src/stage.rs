@@ -28,6 +28,7 @@ pub(crate) enum Base {
 }
 
 /// A stage, or an image that an instruction copies or mounts from, while it is compiled.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct StageState<'a> {
     /// FROM; `None` for an image that is only named in another instruction.
@@ -203,9 +204,9 @@ pub(crate) fn empty_image(platform: &Platform) -> ImageConfig {
     let mut image = ImageConfig::new(platform);
     if platform.is_windows() {
         // The system knows its own PATH.
-        image.config.working_dir = "C:\\".to_owned();
+        "C:\\".clone_into(&mut image.config.working_dir);
     } else {
-        image.config.working_dir = "/".to_owned();
+        "/".clone_into(&mut image.config.working_dir);
         image.config.env = vec![format!("PATH={DEFAULT_PATH}")];
     }
     image

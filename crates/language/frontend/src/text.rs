@@ -28,9 +28,9 @@ fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            c if c.is_ascii_control() => push(&mut out, format_args!("\\x{:02x}", u32::from(c))),
+            c if c.is_ascii_control() => append(&mut out, format_args!("\\x{:02x}", u32::from(c))),
             c if c.is_control() || c.is_whitespace() && c != ' ' || c == '\u{feff}' => {
-                push(&mut out, format_args!("\\u{:04x}", u32::from(c)));
+                append(&mut out, format_args!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),
         }
@@ -39,7 +39,8 @@ fn quote(text: &str) -> String {
     out
 }
 
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+/// Adds to a text.
+pub(crate) fn append(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = out.write_fmt(text);
 }

@@ -3,6 +3,8 @@
 //! Each case in `tests/buildkit` is a Dockerfile and what a real BuildKit (0.25, in Docker Engine 28.5) made of it: the
 //! digests of its vertices, as its provenance lists them, and the history of the image.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use frontend::{CompileOptions, ImageName, ImageResolver, ResolveError, ResolvedImage, compile};

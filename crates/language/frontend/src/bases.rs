@@ -1,0 +1,378 @@
+//! What stages stand on: images are asked for, named contexts taken, and triggers read.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use dockerfile::{Instruction, Kind};
+use llb::{Metadata, Output, attr, pb};
+use oci::{Platform, Reference};
+use report::{Diagnostic, Span, did_you_mean};
+
+use crate::compiler::{Compiler, Stop, ranges};
+use crate::env::Env;
+use crate::options::{Context, ImageName, ImageResolver, ResolveError, ResolvedImage};
+use crate::stage::{Base, Command, empty_image};
+
+/// How often triggers may bring further triggers.
+const MAX_TRIGGER_ROUNDS: usize = 100;
+
+impl Compiler<'_> {
+    /// Finds base images of what the target needs, and reads their triggers, until nothing new is needed.
+    pub(crate) fn resolve(&mut self, target: usize) -> Result<BTreeSet<usize>, Stop> {
+        for _ in 0..MAX_TRIGGER_ROUNDS {
+            let reachable = self.reachable(target);
+            self.resolve_bases(&reachable);
+            if self.failed() {
+                return Err(Stop);
+            }
+            let mut more = false;
+            for index in reachable.iter().copied() {
+                more |= self.read_triggers(index)?;
+            }
+            if !more {
+                return Ok(reachable);
+            }
+            self.refuse_cycles()?;
+        }
+        self.error("triggers of base images do not come to an end", Span::default());
+        Err(Stop)
+    }
+
+    fn read_triggers(&mut self, index: usize) -> Result<bool, Stop> {
+        if self.stages[index].triggers_read {
+            return Ok(false);
+        }
+        self.stages[index].triggers_read = true;
+        let mut triggers = std::mem::take(&mut self.stages[index].image.config.on_build);
+        if let Base::Stage(base) = self.stages[index].base {
+            let commands = self.stages[base].commands.iter();
+            triggers = commands
+                .filter_map(|command| match &command.instruction.kind {
+                    Kind::Onbuild(onbuild) => Some(onbuild.trigger.clone()),
+                    _ => None,
+                })
+                .collect();
+        }
+        if self.stages[index].from.is_none() || matches!(self.stages[index].base, Base::Context(_))
+        {
+            return Ok(false);
+        }
+        let (span, lines) = (self.stages[index].span, self.stages[index].lines);
+        let mut commands = Vec::with_capacity(triggers.len());
+        for trigger in &triggers {
+            match dockerfile::parse_trigger(trigger, span) {
+                Ok(mut instruction) => {
+                    instruction.lines = lines;
+                    let instruction: Cow<'_, Instruction> = Cow::Owned(instruction);
+                    commands.push(Command { instruction, sources: Vec::new(), trigger: true });
+                }
+                Err(wrong) => {
+                    self.diagnostics.extend(wrong.into_iter().map(|mut diagnostic| {
+                        diagnostic.hint.get_or_insert_with(|| {
+                            format!("it comes from the base's trigger `ONBUILD {trigger}`")
+                        });
+                        diagnostic
+                    }));
+                    return Err(Stop);
+                }
+            }
+        }
+        let count = commands.len();
+        self.stages[index].step_count += count;
+        self.stages[index].commands.splice(0..0, commands);
+        let before = self.stages[index].needs.len();
+        for at in 0..count {
+            let sources = self.sources(index, at);
+            if let Some(command) = self.stages[index].commands.get_mut(at) {
+                command.sources = sources;
+            }
+        }
+        Ok(self.stages[index].needs.len() > before)
+    }
+
+    /// Asks for all base images that are not known yet, at the same time.
+    fn resolve_bases(&mut self, reachable: &BTreeSet<usize>) {
+        let mut wanted = Vec::new();
+        for index in reachable.iter().copied() {
+            let stage = &mut self.stages[index];
+            if stage.resolved {
+                continue;
+            }
+            stage.resolved = true;
+            match stage.base.clone() {
+                Base::Stage(_) => {}
+                Base::Scratch => {
+                    // FROM --platform has no meaning without an image.
+                    stage.platform = Some(self.options.platform.clone());
+                    stage.image = empty_image(&self.options.platform);
+                    stage.done = stage.from.is_none();
+                }
+                Base::Context(context) => self.take_context(index, &context, true, &mut wanted),
+                Base::Image => {
+                    let name = self.stages[index].base_name.clone();
+                    match self.context_for(&name) {
+                        Some(context) => self.take_context(index, context, false, &mut wanted),
+                        None => self.take_image(index, &name, &mut wanted),
+                    }
+                }
+            }
+        }
+        let resolver = self.resolver;
+        let answers: Vec<Result<ResolvedImage, ResolveError>> = std::thread::scope(|scope| {
+            let (last, others) = match wanted.split_last() {
+                Some((last, others)) => (Some(last), others),
+                None => (None, wanted.as_slice()),
+            };
+            let running: Vec<_> = others
+                .iter()
+                .map(|wanted: &Wanted| scope.spawn(move || wanted.ask(resolver)))
+                .collect();
+            let last = last.map(|wanted| wanted.ask(resolver));
+            let finished = running.into_iter().map(|thread| match thread.join() {
+                Ok(answer) => answer,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            finished.collect::<Vec<_>>().into_iter().chain(last).collect()
+        });
+        for (wanted, answer) in wanted.into_iter().zip(answers) {
+            match answer {
+                Ok(image) => self.accept(wanted, image),
+                Err(error) => self.unresolved(&wanted, error),
+            }
+        }
+    }
+
+    fn take_image(&mut self, index: usize, name: &str, wanted: &mut Vec<Wanted>) {
+        let span = self.base_span(index);
+        match name.parse::<Reference>() {
+            Ok(reference) => {
+                let platform = self.wanted_platform(index);
+                let context = None;
+                let whole = false;
+                wanted.push(Wanted {
+                    stage: index,
+                    reference,
+                    platform,
+                    context,
+                    layout: None,
+                    whole,
+                });
+            }
+            Err(error) => self.error(format!("failed to parse stage name: {error}"), span),
+        }
+    }
+
+    fn take_context(&mut self, index: usize, name: &str, whole: bool, wanted: &mut Vec<Wanted>) {
+        let platform = self.wanted_platform(index);
+        let options = self.options;
+        match options.contexts.get(name) {
+            Some(Context::Directory { .. }) => {
+                let output = self.local(name);
+                let stage = &mut self.stages[index];
+                stage.output = Some(output);
+                stage.context = Some(name.to_owned());
+                stage.image = empty_image(&platform);
+                if !platform.is_windows() {
+                    // A directory is no image: what stands on it gets its PATH when it is dispatched.
+                    stage.image.config.env = Vec::new();
+                }
+                stage.platform = Some(platform);
+                stage.done = whole || stage.from.is_none();
+            }
+            Some(Context::Image(reference)) => {
+                let reference = reference.clone();
+                let context = Some(name.to_owned());
+                wanted.push(Wanted {
+                    stage: index,
+                    reference,
+                    platform,
+                    context,
+                    layout: None,
+                    whole,
+                });
+            }
+            Some(Context::OciLayout) => {
+                let fallback = || "localhost/oci-layout:latest".parse::<Reference>();
+                let Ok(reference) = name.parse::<Reference>().or_else(|_| fallback()) else {
+                    return;
+                };
+                let context = Some(name.to_owned());
+                let layout = Some(name.to_owned());
+                wanted.push(Wanted { stage: index, reference, platform, context, layout, whole });
+            }
+            None => {}
+        }
+    }
+
+    fn wanted_platform(&self, index: usize) -> Platform {
+        let own = self.stages[index].platform.as_ref();
+        own.unwrap_or(&self.options.platform).clone()
+    }
+
+    pub(crate) fn base_span(&self, index: usize) -> Span {
+        let stage = &self.stages[index];
+        stage.from.map_or(stage.span, |from| from.base.span)
+    }
+
+    fn accept(&mut self, wanted: Wanted, image: ResolvedImage) {
+        let Wanted { stage: index, reference, platform, context, layout, whole } = wanted;
+        let pinned = reference.with_digest(image.digest.clone());
+        let mut config = image.config;
+        config.created = None;
+        let own = config.platform();
+        let platform = if whole
+            || self.stages[index].platform.is_none()
+                && self.options.platform_implied
+                && !config.os.is_empty()
+                && !own.satisfies(&platform)
+        {
+            Platform { os_features: own.os_features.clone(), ..own.clone() }
+        } else {
+            platform
+        };
+        if !config.os.is_empty() && !own.satisfies(&platform) {
+            let message = format!(
+                "Base image {} was pulled with platform {own}, expected {platform} for current build",
+                reference.familiar()
+            );
+            let span = self.base_span(index);
+            self.report(Diagnostic::warning("InvalidBaseImagePlatform", message, span));
+        }
+        let empty = config.rootfs.diff_ids.is_empty()
+            && config.history.iter().all(|entry| entry.empty_layer);
+        let output = if empty {
+            None
+        } else {
+            Some(self.image_source(
+                index,
+                &reference,
+                &pinned,
+                &platform,
+                context.as_deref(),
+                layout,
+            ))
+        };
+        let stage = &mut self.stages[index];
+        stage.output = output;
+        stage.image = config;
+        stage.platform = Some(platform);
+        stage.pinned = Some((reference, image.digest));
+        stage.done = whole || stage.from.is_none();
+        if context.is_some() {
+            for entry in stage.image.config.env.clone() {
+                let (name, value) = entry.split_once('=').unwrap_or((&entry, ""));
+                stage.env.set(name, value);
+            }
+        }
+    }
+
+    fn image_source(
+        &mut self,
+        index: usize,
+        reference: &Reference,
+        pinned: &Reference,
+        platform: &Platform,
+        context: Option<&str>,
+        layout: Option<String>,
+    ) -> Output {
+        let mut source = pb::SourceOp::default();
+        let name = match (context, layout) {
+            (Some(context), Some(layout)) => {
+                source.identifier = format!("oci-layout://{pinned}");
+                source.set_attr(attr::OCI_STORE, layout);
+                format!("[context {context}] OCI load from client")
+            }
+            (Some(context), None) => {
+                source.identifier = format!("docker-image://{pinned}");
+                format!("[context {context}] {reference}")
+            }
+            (None, _) => {
+                source.identifier = format!("docker-image://{pinned}");
+                if self.options.pull {
+                    source.set_attr(attr::IMAGE_RESOLVE_MODE, "pull");
+                }
+                let shown = self.options.multi_platform.then_some(platform);
+                crate::names::step(
+                    &mut self.stages[index],
+                    &format!("FROM {pinned}"),
+                    shown,
+                    &Env::default(),
+                )
+            }
+        };
+        let stage = &self.stages[index];
+        let metadata = Metadata::named(name.clone())
+            .described(attr::DOCKERFILE_COMMAND, stage.code.clone())
+            .at(ranges(stage.lines));
+        let output = self.graph.source(source, Some(platform), metadata);
+        let span = self.stages[index].span;
+        self.step(output, index, name, platform.clone(), span);
+        output
+    }
+
+    fn unresolved(&mut self, wanted: &Wanted, error: ResolveError) {
+        let span = self.base_span(wanted.stage);
+        let diagnostic = match error {
+            ResolveError::NoPlatform { image, platform, available } => {
+                let mut have: Vec<String> = available.iter().map(ToString::to_string).collect();
+                have.sort();
+                have.dedup();
+                let hint = match have.as_slice() {
+                    [] => "it has no platform at all".to_owned(),
+                    have => format!("it has {}", have.join(", ")),
+                };
+                let message = format!("base image {image} is not available for {platform}");
+                Diagnostic::error(message, span).hint(hint)
+            }
+            ResolveError::NotFound(image) => {
+                let written = &self.stages[wanted.stage].base_name;
+                let names: Vec<&str> =
+                    self.stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
+                let common =
+                    ["alpine", "busybox", "centos", "debian", "golang", "ubuntu", "fedora"];
+                let guess = did_you_mean(written, names.into_iter().chain(common));
+                let guess = guess.filter(|guess| guess != written);
+                let mut diagnostic =
+                    Diagnostic::error(format!("image {image} does not exist"), span);
+                diagnostic.hint = guess.map(|guess| format!("did you mean {guess}?"));
+                diagnostic
+            }
+            ResolveError::Failed { message, hint, source } => {
+                let mut message = message;
+                let mut cause =
+                    source.as_ref().map(|source| source.as_ref() as &dyn std::error::Error);
+                while let Some(error) = cause {
+                    message = format!("{message}: {error}");
+                    cause = error.source();
+                }
+                let mut diagnostic = Diagnostic::error(message, span);
+                diagnostic.hint = hint;
+                diagnostic
+            }
+        };
+        self.report(diagnostic);
+    }
+}
+
+/// An image that is to be found for a stage.
+struct Wanted {
+    stage: usize,
+    reference: Reference,
+    platform: Platform,
+    /// The named context it is.
+    context: Option<String>,
+    /// The OCI layout it is in.
+    layout: Option<String>,
+    /// Whether it replaces the stage, rather than its base.
+    whole: bool,
+}
+
+impl Wanted {
+    fn ask(&self, resolver: &dyn ImageResolver) -> Result<ResolvedImage, ResolveError> {
+        let name = match &self.layout {
+            Some(layout) => ImageName::Layout(layout),
+            None => ImageName::Reference(&self.reference),
+        };
+        resolver.resolve(name, &self.platform)
+    }
+}
