@@ -179,8 +179,14 @@ impl PartialOrd for RelPath {
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
+        // Paths of one tree have long beginnings in common: those are compared in words.
+        const WORD: usize = 16;
+        let words = self.0.chunks_exact(WORD).zip(other.0.chunks_exact(WORD));
+        let shared = words.take_while(|(one, another)| one == another).count() * WORD;
+        let one = self.0.get(shared..).unwrap_or_default();
+        let another = other.0.get(shared..).unwrap_or_default();
         let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+        one.iter().map(rank).cmp(another.iter().map(rank))
     }
 }
 
