@@ -61,12 +61,13 @@ impl Private {
         Ok(Self { mount, registered: Vec::new(), changed: Vec::new() })
     }
 
-    pub(crate) fn register(&mut self, target: &Target, emulator: &Path) -> io::Result<()> {
+    /// Registers `emulator`. Says whether it imitates the processor that suits it best, rather than its default.
+    pub(crate) fn register(&mut self, target: &Target, emulator: &Path) -> io::Result<bool> {
         if self.registered.contains(&target.architecture) {
-            return Ok(());
+            return Ok(false);
         }
         let changed = match target.processor {
-            Some(processor) => graft::with_arguments(emulator, ["-cpu", processor])?,
+            Some((processor, trial)) => graft::with_arguments(emulator, ["-cpu", processor], trial),
             None => None,
         };
         let path = match &changed {
@@ -81,18 +82,23 @@ impl Private {
         let mut register = fs_err::File::from_parts(register.into(), "binfmt_misc/register");
         register.write_all(line(target, &path).as_bytes())?;
         self.registered.push(target.architecture);
+        let suited = changed.is_some();
         self.changed.extend(changed);
-        Ok(())
+        Ok(suited)
     }
 }
 
 /// `:NAME:M:OFFSET:MAGIC:MASK:INTERPRETER:FLAGS`
 fn line(target: &Target, emulator: &str) -> String {
     let (magic, mask) = target.magic();
-    let escape =
-        |bytes: [u8; 20]| -> String { bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect() };
+    let escape = |bytes: [u8; 20]| -> String { hexadecimal(&bytes, "\\x") };
     let name = target.qemu_name();
     format!(":{name}:M:0:{}:{}:{emulator}:{FLAGS}", escape(magic), escape(mask))
+}
+
+fn hexadecimal(bytes: &[u8], prefix: &str) -> String {
+    let digits: Vec<_> = bytes.iter().map(|byte| format!("{prefix}{byte:02x}")).collect();
+    digits.concat()
 }
 
 /// The emulator of an enabled handler of the host that takes `target`'s programs in any root (flag `F`).
@@ -109,7 +115,7 @@ pub(crate) fn host_handler(target: &Target) -> Option<PathBuf> {
 fn emulator_in(text: &str, target: &Target) -> Option<PathBuf> {
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let (magic, _) = target.magic();
-    let wanted: String = magic.iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = hexadecimal(&magic, "");
     let bytes = |text: &str, at: usize| text.get(at..at + 4).map(str::to_owned);
     let same_machine = field("magic ").is_some_and(|magic| {
         // Class and byte order, then machine.

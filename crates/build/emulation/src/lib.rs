@@ -107,7 +107,7 @@ pub struct Emulation {
     pub env: Vec<String>,
     /// Mounts for the sandbox.
     pub mounts: Vec<EmulationMount>,
-    /// For the record of the build: `native`, or `emulated by qemu-aarch64 7.2.22`.
+    /// For the record of the build: `native`, or `emulated by qemu-aarch64 7.2.22 as neoverse-n1`.
     pub description: String,
 }
 
@@ -127,7 +127,7 @@ pub enum EmulationError {
     #[error("{platform} does not run on this machine: {reason}; {hint}")]
     Missing {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// Why not.
         reason: String,
         /// What would help.
@@ -137,7 +137,7 @@ pub enum EmulationError {
     #[error("cannot register `{}` to run {platform}", emulator.display())]
     Register {
         /// The platform.
-        platform: Platform,
+        platform: Box<Platform>,
         /// The emulator.
         emulator: PathBuf,
         /// What the kernel said.
@@ -179,8 +179,7 @@ impl Emulators {
 
     /// How the usual platforms run here, this machine's first.
     pub fn status(&self) -> Vec<PlatformStatus> {
-        let host = Platform::host();
-        let mut platforms = vec![host.clone()];
+        let mut platforms = vec![Platform::host()];
         platforms.extend(USUAL.iter().filter_map(|text| text.parse().ok()));
         let mut seen: Vec<PlatformStatus> = Vec::new();
         for platform in platforms {
@@ -255,23 +254,32 @@ impl Emulators {
         let description = match &how {
             How::Native => "native".to_owned(),
             How::Emulated(emulator) => {
+                let mut processor = String::new();
                 if let (Via::OwnHandler, Some(target)) = (emulator.via, Target::of(&platform)) {
-                    register(&mut state, &target, emulator).map_err(|source| {
+                    let suited = register(&mut state, &target, emulator).map_err(|source| {
                         let emulator = emulator.path.clone();
-                        EmulationError::Register { platform: platform.clone(), emulator, source }
+                        EmulationError::Register {
+                            platform: Box::new(platform.clone()),
+                            emulator,
+                            source,
+                        }
                     })?;
+                    if let (true, Some((name, _))) = (suited, target.processor) {
+                        processor = format!(" as {name}");
+                    }
                 } else if state.private.is_some() {
                     return Err(EmulationError::Missing {
-                        platform,
+                        platform: Box::new(platform),
                         reason: "only the host has a handler for it, which cannot be used beside our own".to_owned(),
                         hint: "`apt-get install qemu-user-static` brings an emulator that can".to_owned(),
                     });
                 }
-                format!("emulated by {} {}", emulator.name, emulator.version).trim_end().to_owned()
+                let by = format!("emulated by {} {}", emulator.name, emulator.version);
+                by.trim_end().to_owned() + &processor
             }
             How::Missing { reason, hint } => {
                 let (reason, hint) = (reason.clone(), hint.clone());
-                return Err(EmulationError::Missing { platform, reason, hint });
+                return Err(EmulationError::Missing { platform: Box::new(platform), reason, hint });
             }
         };
         let compatible32 = how == How::Native && elf::is_32_bit_of_host(&platform);
@@ -308,7 +316,7 @@ impl Emulators {
     }
 }
 
-fn register(state: &mut State, target: &Target, emulator: &Emulator) -> io::Result<()> {
+fn register(state: &mut State, target: &Target, emulator: &Emulator) -> io::Result<bool> {
     let private = match &mut state.private {
         Some(private) => private,
         none => none.insert(Private::new()?),

@@ -13,20 +13,52 @@ pub(crate) struct Target {
     big_endian: bool,
     /// `e_machine` of its ELF files.
     machine: u16,
-    /// The processor QEMU should imitate where its default is a poor choice.
-    pub(crate) processor: Option<&'static str>,
+    /// The processor QEMU should imitate where its default is a poor choice, and a program that exits with 0 on it.
+    pub(crate) processor: Option<(&'static str, &'static [u8])>,
 }
 
 const fn little(architecture: &'static str, qemu: &'static str, bits: u8, machine: u16) -> Target {
     Target { architecture, qemu, bits, big_endian: false, machine, processor: None }
 }
 
+/// `mov x0, #0; mov x8, #93; svc #0` in an executable of one segment.
+const ARM64_EXIT: [u8; 132] = {
+    let header: [u8; 64] = [
+        0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // 64 bits, little-endian
+        2, 0, 183, 0, 1, 0, 0, 0, // executable, AArch64
+        120, 0, 1, 0, 0, 0, 0, 0, // entry: 0x10078
+        64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // program headers at 64, no sections
+        0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0, // sizes, one program header
+    ];
+    let segment: [u8; 56] = [
+        1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        0, // loaded, readable and executable, from 0
+        0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, // at 0x10000
+        132, 0, 0, 0, 0, 0, 0, 0, 132, 0, 0, 0, 0, 0, 0, 0, // the whole file
+        0, 0, 1, 0, 0, 0, 0, 0, // aligned to 64 KiB
+    ];
+    let code: [u8; 12] = [0x00, 0x00, 0x80, 0xd2, 0xa8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4];
+    let mut program = [0; 132];
+    let mut at = 0;
+    while at < program.len() {
+        program[at] = if at < 64 {
+            header[at]
+        } else if at < 120 {
+            segment[at - 64]
+        } else {
+            code[at - 120]
+        };
+        at += 1;
+    }
+    program
+};
+
 /// Machine numbers from the ELF specification's registry.
 const TARGETS: [Target; 9] = [
     little("amd64", "x86_64", 64, 62),
     little("386", "i386", 32, 3),
     // Its default computes pointer authentication codes, which costs a factor of ten in QEMU 7.2.
-    Target { processor: Some("neoverse-n1"), ..little("arm64", "aarch64", 64, 183) },
+    Target { processor: Some(("neoverse-n1", &ARM64_EXIT)), ..little("arm64", "aarch64", 64, 183) },
     little("arm", "arm", 32, 40),
     little("riscv64", "riscv64", 64, 243),
     little("ppc64le", "ppc64le", 64, 21),

@@ -1,6 +1,12 @@
 //! Foreign programs run in a sandbox, through a handler that only this process has. Has its own `main`: the sandbox
 //! is this very program, and a namespace is entered before there are threads.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "all of it is tests, but outside `#[test]`"
+)]
+
 use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -38,7 +44,8 @@ fn main() -> TestResult {
         }
         let said = uname(&emulators, &platform, &program, identity.offset)?;
         assert_eq!(said, format!("{machine} "), "{platform}");
-        println!("test {platform} says {machine} ... ok");
+        let how = emulators.prepare(&platform)?.description;
+        println!("test {platform} ({how}) says {machine} ... ok");
     }
     nothing_is_found_where_nothing_is()?;
     println!("test a platform without emulator names what to install ... ok");

@@ -91,8 +91,6 @@ pub fn maybe_sandbox() {
 /// Runs the keeper to its end; failures are reported to the caller.
 fn keep() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // Ctrl-C on the terminal is for the program alone, which ends its sandboxes itself.
-    rustix::process::setsid()?;
     let control = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
     system::place_at(null()?, 0)?;
     system::close_on_exec_from(3)?;
@@ -104,6 +102,11 @@ fn keep() -> io::Result<()> {
 
 fn keep_step(control: &OwnedFd) -> Result<Report, Failure> {
     let (spec, stdin) = receive_spec(control)?;
+    if spec.step.stdio == Stdio::Captured {
+        // Ctrl-C on the terminal is for the program alone, which ends its sandboxes itself. A step that was given
+        // the terminal stays in its session, so that shells can control jobs.
+        rustix::process::setsid().or_cannot("leave the terminal")?;
+    }
     let (sync, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
