@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub struct Pruned {
 
 /// Removed while the collection lock is held once.
 const BATCH: usize = 96;
+/// How long logs of builds are kept.
+const LOGS: Duration = Duration::from_hours(7 * 24);
 /// Manifests and indexes larger than this are not followed.
 const DOCUMENT: u64 = 8 << 20;
 
@@ -129,6 +132,7 @@ impl Store {
             drop(fs_err::remove_file(quarantine.join(name)));
         }
         self.prune_partials()?;
+        self.prune_logs(options);
         // New names change what may go; look again, though not for ever: what is left goes next time.
         for _ in 0..20 {
             let picture = self.picture()?;
@@ -146,6 +150,20 @@ impl Store {
             })?;
         }
         Ok(pruned)
+    }
+
+    /// Logs that builds left in `logs/`. They are for people, so that one too many is no error.
+    fn prune_logs(&self, options: &PruneOptions) {
+        let age = if options.all { Duration::ZERO } else { options.older_than.unwrap_or(LOGS) };
+        let cutoff = now_ms() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let dir = self.dir().join("logs");
+        for name in list(&dir).unwrap_or_default() {
+            let path = dir.join(name);
+            let Ok(metadata) = fs_err::symlink_metadata(&path) else { continue };
+            if metadata.is_file() && metadata.mtime().saturating_mul(1000) <= cutoff {
+                drop(fs_err::remove_file(&path));
+            }
+        }
     }
 
     /// Unfinished downloads that nobody works on.
@@ -513,7 +531,6 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
 
 /// Bytes that a tree takes on disk, as far as it can be read; hard links count once.
 fn size_of_tree(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
     let mut size = 0;
     let mut links = HashSet::new();
     let mut queue: Vec<PathBuf> = vec![path.to_owned()];

@@ -491,3 +491,15 @@ fn many_threads_share_one_store() {
     assert_eq!(store.verify().unwrap(), []);
     assert_eq!(store.keys("step", "").unwrap().len(), 40);
 }
+
+#[test]
+fn logs_go_when_they_are_old_or_everything_goes() {
+    let (_dir, store) = fresh();
+    let logs = store.dir().join("logs");
+    fs_err::create_dir(&logs).unwrap();
+    fs_err::write(logs.join("build.log"), "text").unwrap();
+    store.prune(&PruneOptions::default()).unwrap();
+    assert!(logs.join("build.log").exists());
+    store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
+    assert!(!logs.join("build.log").exists());
+}
