@@ -17,6 +17,8 @@ use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::Cli;
+use failure::Failure;
+use request::UsageError;
 use settings::Environment;
 
 fn main() -> ExitCode {
@@ -30,26 +32,26 @@ fn main() -> ExitCode {
     match commands::run(cli.command, &cli.global, &environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            // Where standard error is closed, the exit code still tells.
-            drop(io::stderr().write_all(failure.render(color).as_bytes()));
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => fail(&failure, color),
     }
 }
 
 /// Help and version go to standard output; anything else is wrong usage.
 fn usage(error: &clap::Error) -> ExitCode {
-    let unknown = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(flag)) if error.kind() == ErrorKind::UnknownArgument => {
-            args::about_unknown_flag(flag)
-        }
-        _ => None,
-    };
+    if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && let Some(about) = args::about_unknown_flag(flag)
+    {
+        let failure = Failure::Usage(UsageError::new(format!("crossdock has no {flag}"), about));
+        return fail(&failure, io::stderr().is_terminal());
+    }
     // Where nobody reads, there is nothing to say.
     drop(error.print());
-    if let Some(about) = unknown {
-        drop(writeln!(io::stderr(), "\n  {about}"));
-    }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn fail(failure: &Failure, color: bool) -> ExitCode {
+    // Where standard error is closed, the exit code still tells.
+    drop(io::stderr().write_all(failure.render(color).as_bytes()));
+    ExitCode::from(failure.exit_code())
 }

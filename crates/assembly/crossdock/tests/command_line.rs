@@ -72,7 +72,10 @@ fn wrong_usage_ends_with_two_and_says_what_would_be_right() {
         (&["biuld", "."], &["biuld", "build"]),
         (&["build", "--plaform", "linux/amd64", "."], &["--plaform", "--platform"]),
         (&["build", "--platform", "lunix/", "."], &["not a platform", "linux/arm64"]),
-        (&["build", "--cache-to", "type=inline", "."], &["--cache-to", "not supported yet"]),
+        (
+            &["build", "--cache-to", "type=inline", "."],
+            &["crossdock has no --cache-to", "not supported yet"],
+        ),
         (&["build", "--network", "bridge", "."], &["bridge", "default, none and host"]),
         (&["build", "-o", "type=ocl,dest=x", "."], &["ocl", "did you mean oci?"]),
         (&["build", "--secret", "id=a,env=UNSET", "."], &["UNSET", "not set"]),
