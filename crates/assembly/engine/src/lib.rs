@@ -16,6 +16,7 @@ mod fileop;
 mod graph;
 mod inputs;
 mod keys;
+mod notices;
 mod options;
 mod records;
 mod reporter;
@@ -46,13 +47,16 @@ pub struct Engine {
     store: Store,
     remote: Remote,
     emulators: Emulators,
+    notices: notices::Notices,
 }
 
 impl Engine {
     /// Opens the store. Nothing else is looked at, started or connected before it is needed.
     pub fn open(options: EngineOptions) -> Result<Self, BuildError> {
         let store = Store::open(&options.store_dir).map_err(failed("cannot open the store"))?;
+        let notices = notices::Notices::default();
         let client = registry::ClientOptions {
+            notice: Some(notices.taker()),
             hosts: options.hosts.clone(),
             credentials: std::sync::Arc::clone(&options.credentials),
             proxy: options.proxy(),
@@ -64,7 +68,7 @@ impl Engine {
             emulators: options.emulators.clone(),
             private_namespace: options.identity.is_some(),
         });
-        Ok(Self { options, store, remote, emulators })
+        Ok(Self { options, store, remote, emulators, notices })
     }
 
     /// The store.
@@ -106,6 +110,6 @@ impl Builder for Engine {
         request: &BuildRequest,
         progress: &dyn Progress,
     ) -> Result<Outcome, BuildError> {
-        build::build(self, request, progress)
+        self.notices.telling(progress, || build::build(self, request, progress))
     }
 }

@@ -27,6 +27,15 @@ impl Engine {
         platforms: &[Platform],
         progress: &dyn Progress,
     ) -> Result<Descriptor, BuildError> {
+        self.notices.telling(progress, || self.pull_image(reference, platforms, progress))
+    }
+
+    fn pull_image(
+        &self,
+        reference: &Reference,
+        platforms: &[Platform],
+        progress: &dyn Progress,
+    ) -> Result<Descriptor, BuildError> {
         let _lease = self.store.lease().map_err(failed("cannot use the store"))?;
         let images = Images::new(self.store.clone(), self.remote.clone(), PullPolicy::Always);
         let what = || format!("cannot pull {}", reference.familiar());
@@ -92,6 +101,15 @@ impl Engine {
 
     /// Pushes what the store has under `name`, as it is, to `to`.
     pub fn push(
+        &self,
+        name: &Reference,
+        to: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Descriptor, BuildError> {
+        self.notices.telling(progress, || self.push_image(name, to, progress))
+    }
+
+    fn push_image(
         &self,
         name: &Reference,
         to: &Reference,

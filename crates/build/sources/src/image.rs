@@ -196,9 +196,9 @@ impl Images {
         let size = self.store.blob_size(digest).unwrap_or_default();
         let blob = Descriptor::new("", digest.clone(), size);
         let raw = read_verified(&self.store, &blob, DOCUMENT_LIMIT).map_err(blob_error(image))?;
-        let media_type = document_type(&raw)
-            .ok_or_else(|| malformed(image, "it is neither a manifest nor an index"))?;
-        Ok(Descriptor { media_type, ..blob })
+        let media_type =
+            oci::identify(&raw, None).map_err(|error| malformed(image, &error.to_string()))?;
+        Ok(Descriptor { media_type: media_type.to_owned(), ..blob })
     }
 
     fn resolve_remotely(&self, reference: &Reference) -> Result<Descriptor, ImageError> {
@@ -477,23 +477,6 @@ impl BlobSink for PartialSink {
     fn restart(&mut self) -> io::Result<()> {
         self.0.restart().map_err(io::Error::other)
     }
-}
-
-/// Media type of a manifest or index, from what it says itself or else from its fields.
-pub(crate) fn document_type(raw: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(raw).ok()?;
-    if let Some(stated) = value.get("mediaType").and_then(serde_json::Value::as_str) {
-        let known = media_type::is_index(stated) || media_type::is_manifest(stated);
-        return known.then(|| stated.to_owned());
-    }
-    let kind = if value.get("manifests").is_some() {
-        media_type::OCI_INDEX
-    } else if value.get("config").is_some() {
-        media_type::OCI_MANIFEST
-    } else {
-        return None;
-    };
-    Some(kind.to_owned())
 }
 
 pub(crate) fn malformed(image: &str, reason: &str) -> ImageError {
