@@ -56,6 +56,36 @@ fn an_index_is_pushed_children_first_and_tags_last() {
 }
 
 #[test]
+fn what_the_store_holds_is_pushed_as_it_is() {
+    let place = Place::new();
+    let exported = place.export(&place.input(&["linux/amd64", "linux/arm64"]), &[]).unwrap();
+    let root = exported.image.unwrap();
+    let server = Server::start(ServerOptions::default()).unwrap();
+    let name = format!("{}/app:2", server.address()).parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let network = || Network {
+        client: registry::Client::new(registry::ClientOptions::default()),
+        runtime: runtime.handle().clone(),
+    };
+    let context = ExportContext {
+        store: &place.store,
+        fetch: &|_| Err("nothing is to be fetched".into()),
+        network: &network,
+        progress: &Silent,
+        began: Instant::now(),
+        epoch: None,
+        threads: 1,
+        docker_host: None,
+    };
+    push_stored(&root, &name, &context).unwrap();
+    assert_eq!(server.manifest("app", "2").unwrap().0.digest, root.digest);
+    for platform in &exported.platforms {
+        assert!(server.manifest("app", platform.manifest.digest.as_str()).is_some());
+        assert!(platform.layers.iter().all(|layer| server.blob(&layer.digest).is_some()));
+    }
+}
+
+#[test]
 fn a_push_by_digest_leaves_no_tag() {
     let place = Place::new();
     let server = Server::start(ServerOptions::default()).unwrap();
