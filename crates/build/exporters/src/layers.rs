@@ -1,10 +1,10 @@
 //! Packs the layers made here, and converts the base's where that is asked for, each distinct one once.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use build_api::{Compression as Kind, ImageOutput};
-use layer::{Compression, Form, PackOptions, Packed};
+use layer::{Compression, Form, PackOptions, Packed, WindowsBase};
 use oci::{Descriptor, Digest, media_type};
 use store::{LayerBlob, Ref};
 
@@ -233,7 +233,7 @@ fn one(
         compression,
         latest_mtime,
         threads,
-        windows_base: job.result.windows_base.clone(),
+        windows_base: windows_base(job)?,
         ..PackOptions::default()
     };
     let platform = || Box::new(job.result.platform.clone());
@@ -273,6 +273,31 @@ fn one(
         )?;
     }
     Ok(blob)
+}
+
+/// What lies beneath a layer in Windows form: the base, and the layers made here that are below it.
+fn windows_base(job: &Job<'_>) -> Result<Option<Arc<WindowsBase>>, ExportError> {
+    let Some(base) = job.result.windows_base.as_ref().filter(|_| job.form == Form::Windows) else {
+        return Ok(None);
+    };
+    let below = job.result.layers.iter().take_while(|layer| !std::ptr::eq(*layer, job.layer));
+    let made: Vec<_> = below
+        .filter_map(|layer| match layer {
+            ResultLayer::Made { changes, .. } => Some(changes),
+            ResultLayer::Blob { .. } => None,
+        })
+        .collect();
+    if made.is_empty() {
+        return Ok(Some(Arc::clone(base)));
+    }
+    let mut all = base.as_ref().clone();
+    for changes in made {
+        let platform = || Box::new(job.result.platform.clone());
+        let changes =
+            changes().map_err(|source| ExportError::Read { platform: platform(), source })?;
+        all.add_changes(&changes);
+    }
+    Ok(Some(Arc::new(all)))
 }
 
 fn describe(packed: Packed, form: Form, compression: Compression) -> LayerBlob {
