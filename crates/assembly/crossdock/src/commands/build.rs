@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use build_api::{
@@ -50,6 +51,7 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     let surroundings = Surroundings {
         variables: &session.environment.variables,
         is_socket: &is_socket,
+        host_address: &host_address,
         stdout_is_terminal: io::stdout().is_terminal(),
         time,
     };
@@ -241,6 +243,16 @@ fn check_files(request: &BuildRequest) -> Result<(), Failure> {
 fn is_socket(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     fs_err::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
+/// The address this machine has towards others, or that of its loopback where it has none. Nothing is sent.
+fn host_address() -> IpAddr {
+    let outward = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    };
+    outward().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
 fn temporary_dir(session: &Session<'_>) -> PathBuf {

@@ -1,8 +1,9 @@
 //! `crossdock run` and `crossdock platforms`.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use emulation::{How, PlatformStatus, Via};
 use engine::{RunRequest, Volume};
@@ -16,7 +17,7 @@ use super::{print, store_failure, table};
 use crate::args::{Format, PlatformsArgs, RunArgs};
 use crate::failure::Failure;
 use crate::progress::clean;
-use crate::request::{Surroundings, UsageError, key_value, network, platforms, reference};
+use crate::request::{UsageError, key_value, network, platforms, reference};
 use crate::session::Session;
 
 /// Runs a command in an image; its exit code becomes ours.
@@ -81,21 +82,15 @@ impl Progress for Notes {
 /// The arguments as a request.
 fn run_request(
     args: &RunArgs,
-    variables: &std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>,
+    variables: &BTreeMap<OsString, OsString>,
 ) -> Result<RunRequest, UsageError> {
-    let around = Surroundings {
-        variables,
-        is_socket: &|_: &Path| false,
-        stdout_is_terminal: false,
-        time: build_api::TimeSource::NewestInput,
-    };
     let mut env = Vec::new();
     for text in &args.env {
         match key_value("--env", text)? {
             (_, Some(_)) => env.push(text.clone()),
             (name, None) => env.extend(
-                around
-                    .variable(OsStr::new(name))
+                variables
+                    .get(OsStr::new(name))
                     .map(|value| format!("{name}={}", value.to_string_lossy())),
             ),
         }

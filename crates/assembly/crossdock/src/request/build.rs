@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use build_api::{BuildRequest, Context, DockerfileSource, NoCache, TimeSource};
@@ -20,6 +21,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) variables: &'a BTreeMap<OsString, OsString>,
     /// Whether a path is a socket.
     pub(crate) is_socket: &'a dyn Fn(&Path) -> bool,
+    /// The address at which steps reach this machine.
+    pub(crate) host_address: &'a dyn Fn() -> IpAddr,
     /// Whether standard output is a terminal.
     pub(crate) stdout_is_terminal: bool,
     /// What times come from, where `SOURCE_DATE_EPOCH` is not set.
@@ -127,7 +130,11 @@ pub(crate) fn build_request(
         secrets: unique("--secret", args.secret.iter().map(|text| secret(text, around)))?,
         ssh: unique("--ssh", args.ssh.iter().map(|text| ssh(text, around)))?,
         network: network(args.network.as_deref())?,
-        add_hosts: args.add_host.iter().map(|text| add_host(text)).collect::<Result<_, _>>()?,
+        add_hosts: args
+            .add_host
+            .iter()
+            .map(|text| add_host(text, around))
+            .collect::<Result<_, _>>()?,
         shm_size: args
             .shm_size
             .as_deref()
@@ -273,6 +280,7 @@ pub(crate) mod tests {
             Surroundings {
                 variables: &self.0,
                 is_socket,
+                host_address: &|| IpAddr::from([192, 0, 2, 7]),
                 stdout_is_terminal: false,
                 time: TimeSource::NewestInput,
             }

@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn for_images_are_understood() -> Result<(), UsageError> {
+    fn image_keys_are_understood() -> Result<(), UsageError> {
         let text = "type=image,\"name=a,example.com/b:1\",push=true,compression=zstd,compression-level=19,force-compression=true,\
                     oci-mediatypes=false,rewrite-timestamp=true,annotation-index.Some.Key=v";
         let OutputSpec::Image(image) = output(text)? else { panic!("an image") };

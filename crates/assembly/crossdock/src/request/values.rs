@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use build_api::{
@@ -110,8 +109,11 @@ pub(crate) fn network(text: Option<&str>) -> Result<Network, UsageError> {
     }
 }
 
-/// `--add-host HOST:IP` or `HOST=IP`.
-pub(crate) fn add_host(text: &str) -> Result<(String, String), UsageError> {
+/// `--add-host HOST:IP` or `HOST=IP`; `host-gateway` becomes the machine's own address here, as in buildx.
+pub(crate) fn add_host(
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Result<(String, String), UsageError> {
     let hint = "write `HOST:IP`, or `HOST:host-gateway` for this machine's address";
     let wrong = |why: &str| UsageError::new(format!("--add-host `{text}` {why}"), hint);
     let (host, address) = text
@@ -123,10 +125,11 @@ pub(crate) fn add_host(text: &str) -> Result<(String, String), UsageError> {
     }
     let address =
         address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
-    if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
-        return Err(wrong("has no valid address"));
-    }
-    Ok((host.to_owned(), address.to_owned()))
+    let address = match address {
+        "host-gateway" => (around.host_address)(),
+        address => address.parse().map_err(|_| wrong("has no valid address"))?,
+    };
+    Ok((host.to_owned(), address.to_string()))
 }
 
 const LIMITS: [&str; 15] = [

@@ -32,10 +32,12 @@ fn a_build_argument_without_value_is_that_of_the_environment_or_none() -> Test {
 #[test]
 fn hosts_are_written_in_two_ways() -> Test {
     let pair = |host: &str, address: &str| (host.to_owned(), address.to_owned());
+    let around = surroundings(&[]);
+    let add_host = |text: &str| add_host(text, &around.borrow());
     assert_eq!(add_host("db:10.0.0.1")?, pair("db", "10.0.0.1"));
     assert_eq!(add_host("db=::1")?, pair("db", "::1"));
     assert_eq!(add_host("db:[2001:db8::1]")?, pair("db", "2001:db8::1"));
-    assert_eq!(add_host("here:host-gateway")?, pair("here", "host-gateway"));
+    assert_eq!(add_host("here:host-gateway")?, pair("here", "192.0.2.7"));
     for text in ["db", "db:", ":1.2.3.4", "db:1.2.3", "a b:1.2.3.4", "a\nb:1.2.3.4"] {
         assert!(add_host(text).is_err(), "{text}");
     }
