@@ -189,7 +189,8 @@ pub struct Ulimit {
 pub enum Security {
     /// Everything this crate can hold back is held back.
     Sandbox,
-    /// `RUN --security=insecure`: all capabilities *within its own user namespace*, no seccomp filter, nothing masked.
+    /// `RUN --security=insecure`: all capabilities *within its own user namespace*, its own mounts, no seccomp
+    /// filter, nothing masked. The machine stays out of its reach.
     Insecure,
 }
 

@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{
-    ExecError, HostEntry, IdentityKind, Mount, MountKind, Network, Rootfs, SshAgent, Step, Ulimit,
+    ExecError, HostEntry, IdentityKind, Mount, MountKind, Network, Rootfs, Security, SshAgent,
+    Stdio, Step, Ulimit,
 };
 use support::{Suite, TestResult};
 
@@ -40,6 +41,10 @@ fn main() {
     suite.test("steps run at the same time", parallel);
     suite.test("a hostile root misdirects nothing", hostile_root);
     suite.test("the private network is not the host's, or a note says so", private_network);
+    suite.test("a fork bomb stops at the limit", processes);
+    suite.test("a read-only root is read-only", read_only);
+    suite.test("an insecure step mounts for itself alone", insecure);
+    suite.test("streams are inherited", inherited);
     suite.test("overhead", overhead);
     suite.finish();
 }
@@ -491,6 +496,59 @@ fn private_network(suite: &Suite) -> TestResult {
         "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n10.1.2.3\tdb\nlo\n"
     );
     assert!(exit.notes.is_empty());
+    Ok(())
+}
+
+fn processes(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let mut step = suite.shell(&root, "for i in $(seq 60); do sleep 98763 & done; echo all");
+    step.limits.processes = 30;
+    let started = Instant::now();
+    let (exit, out, err) = suite.run(&step)?;
+    if suite.identity.kind != IdentityKind::SingleId {
+        // A single id is the user's own, whose other processes may or may not count.
+        assert!(
+            !exit.success() && !out.contains("all") && err.contains("fork"),
+            "{exit:?} {out} {err}"
+        );
+    }
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(left_over("98763"), 0);
+    Ok(())
+}
+
+fn read_only(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let mut step = suite.shell(&root, "touch /x; touch /tmp/x && echo written");
+    step.read_only_root = true;
+    step.mounts = vec![mount("/tmp", MountKind::Tmpfs { size: None, mode: 0o1777 })];
+    let (_, out, err) = suite.run(&step)?;
+    assert_eq!((out.as_str(), err.as_str()), ("written\n", "touch: /x: Read-only file system\n"));
+    Ok(())
+}
+
+fn insecure(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let mut step = suite.shell(
+        &root,
+        "mkdir -p /m; mount -t tmpfs none /m && touch /m/x && ls /m; umount /etc/hosts",
+    );
+    let (exit, out, err) = suite.run(&step)?;
+    assert!(!exit.success() && out.is_empty() && err.contains("not permitted"), "{out} {err}");
+    step.security = Security::Insecure;
+    let (exit, out, err) = suite.run(&step)?;
+    assert_eq!(out, "x\n", "{err}");
+    assert!(!exit.success(), "what was mounted before is locked");
+    assert_eq!(fs_err::read_dir(root.path().join("m"))?.count(), 0);
+    Ok(())
+}
+
+fn inherited(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let mut step = suite.shell(&root, "exit 9");
+    step.stdio = Stdio::Inherited;
+    let exit = executor::run(&step, &mut |_, _| unreachable!(), &AtomicBool::new(false))?;
+    assert_eq!(exit.code, Some(9));
     Ok(())
 }
 

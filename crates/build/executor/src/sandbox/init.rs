@@ -83,6 +83,10 @@ pub(super) fn become_step(
 
     system::unshare(UnshareFlags::NEWUSER).or_cannot("make a user namespace for the step")?;
     ask(sync, MAP)?;
+    if spec.step.security == Security::Insecure {
+        // A mount namespace that its own privileges are over: it may mount, what is mounted already stays locked.
+        system::unshare(UnshareFlags::NEWNS).or_cannot("make namespaces for the step")?;
+    }
     // Nothing but the three streams, the control socket and the keeper's may be open when paths are looked up again.
     system::close_on_exec_from(3).or_cannot("close what the step must not see")?;
     privileges::limits(&spec.step)?;
