@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct ContextOptions {
 pub struct ContextTree {
     root: Arc<Root>,
     files: Changeset,
+    /// Files with further names: so that the many others need no looking up.
+    linked: Arc<BTreeSet<RelPath>>,
 }
 
 impl ContextTree {
@@ -71,7 +74,13 @@ impl ContextTree {
             walk(&root, Reading::Context, Matched::default(), |path, directory, parent| {
                 filter.choose(path, directory, parent)
             })?;
-        Ok(Self { root, files: with_links(found) })
+        let files = with_links(found);
+        let linked = files.iter().filter_map(|entry| match &entry.kind {
+            Kind::Hardlink(target) => Some(target.clone()),
+            _ => None,
+        });
+        let linked = Arc::new(linked.collect());
+        Ok(Self { root, files, linked })
     }
 
     /// The directory itself.
@@ -95,7 +104,11 @@ impl TreeView for ContextTree {
     }
 
     fn link(&self, path: &RelPath) -> Result<Option<Link>, TreeError> {
-        self.files.link(path)
+        match self.files.get(path).map(|entry| &entry.kind) {
+            Some(Kind::Hardlink(_)) => self.files.link(path),
+            _ if self.linked.contains(path) => self.files.link(path),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -142,11 +155,11 @@ impl Filter {
 /// The given paths and what links on the way lead to, without those that lie in another; `None` when the root is one.
 fn follow_links(root: &Arc<Root>, paths: &[String]) -> Result<Option<Vec<String>>, TreeError> {
     let tree = DirectoryTree::of_root(Arc::clone(root), Owners::IDENTITY, TreeForm::Plain);
-    let mut resolved: std::collections::BTreeSet<RelPath> = std::collections::BTreeSet::new();
+    let mut resolved: BTreeSet<RelPath> = BTreeSet::new();
     // Each path is looked at once; the limit stops a hostile tree of links and wildcards.
     let mut waiting: Vec<RelPath> =
         paths.iter().map(|path| RelPath::clean(path.as_bytes())).collect();
-    let mut looked_at = std::collections::BTreeSet::new();
+    let mut looked_at = BTreeSet::new();
     while let Some(path) = waiting.pop() {
         if !looked_at.insert(path.clone()) {
             continue;

@@ -153,6 +153,11 @@ fn class_rune(chunk: &[u8]) -> Result<(char, &[u8]), BadPattern> {
 
 /// The first character; a byte that is not UTF-8 counts as one U+FFFD, as in Go.
 pub(crate) fn next_rune(bytes: &[u8]) -> (char, &[u8]) {
+    if let Some((first, rest)) = bytes.split_first()
+        && first.is_ascii()
+    {
+        return (char::from(*first), rest);
+    }
     let head = bytes.get(..bytes.len().min(4)).unwrap_or_default();
     let valid = match str::from_utf8(head) {
         Ok(text) => text,

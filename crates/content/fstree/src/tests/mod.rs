@@ -18,6 +18,13 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Whether files can be given to others: not as an ordinary user, nor as the root of a namespace with one id.
+pub(crate) fn may_give_away() -> bool {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let other = (rustix::fs::Uid::from_raw(100_000), rustix::fs::Gid::from_raw(100_000));
+    rustix::fs::chown(file.path(), Some(other.0), Some(other.1)).is_ok()
+}
+
 pub(crate) fn entry(at: &str, kind: Kind, mode: u32) -> Entry {
     let meta = Metadata::root_owned(mode, Mtime { secs: 1_600_000_000, nanos: 123_456_789 });
     Entry { path: path(at), kind, meta }
