@@ -24,6 +24,11 @@ use support::{Suite, TestResult};
 
 fn main() {
     executor::maybe_sandbox();
+    let mut args = std::env::args().skip(1);
+    if args.next().is_some_and(|arg| arg == "ssh-client") {
+        ssh_client(&args.next().unwrap()).unwrap();
+        return;
+    }
     let mut suite = Suite::enter();
     suite.test("streams, code and usage come back", streams);
     suite.test("a large output arrives whole", large_output);
@@ -45,6 +50,7 @@ fn main() {
     suite.test("a read-only root is read-only", read_only);
     suite.test("an insecure step mounts for itself alone", insecure);
     suite.test("streams are inherited", inherited);
+    suite.test("a swapped directory never leads out of a mount's source", swapped);
     suite.test("overhead", overhead);
     suite.finish();
 }
@@ -376,8 +382,20 @@ fn timeout(suite: &Suite) -> TestResult {
     Ok(())
 }
 
+/// What this program does inside the step of the test below.
+fn ssh_client(path: &str) -> TestResult {
+    use std::io::{Read as _, Write as _};
+    let mut agent = std::os::unix::net::UnixStream::connect(path)?;
+    agent.write_all(b"hello")?;
+    let mut answer = String::new();
+    agent.read_to_string(&mut answer)?;
+    print!("{answer}");
+    Ok(())
+}
+
 fn ssh(suite: &Suite) -> TestResult {
     use std::io::{Read as _, Write as _};
+    const INSIDE: &str = "/run/buildkit/ssh_agent.0";
     let root = suite.busybox_root()?;
     let outside = tempfile::tempdir()?;
     let socket = outside.path().join("agent");
@@ -390,21 +408,25 @@ fn ssh(suite: &Suite) -> TestResult {
         Ok(String::from_utf8_lossy(&question).into_owned())
     });
     let mut step = suite
-        .shell(&root, "stat -c '%a %u:%g %F' $SSH_AUTH_SOCK; echo hello | nc local:$SSH_AUTH_SOCK");
-    step.env.push("SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0".to_owned());
-    step.mounts = vec![mount(
-        "/run/buildkit/ssh_agent.0",
-        MountKind::Ssh(SshAgent { socket, mode: 0o600, uid: 0, gid: 0 }),
-    )];
-    let (_, out, err) = suite.run(&step)?;
-    if err.contains("bad address") || err.contains("nc:") {
-        println!("  this busybox has no unix sockets: {err}");
-        // The relay is tried by the mount alone then.
-        assert!(out.starts_with("600 0:0 socket\n"), "{out}");
-        return Ok(());
+        .shell(&root, &format!("stat -c '%a %u:%g %F' {INSIDE}; /program ssh-client {INSIDE}"));
+    step.mounts =
+        vec![mount(INSIDE, MountKind::Ssh(SshAgent { socket, mode: 0o600, uid: 0, gid: 0 }))];
+    let program = std::env::args().next().ok_or("a program has a name")?;
+    let mut bind = |source: PathBuf, target: &str| {
+        let kind = MountKind::Bind { source, subpath: None, read_only: true };
+        step.mounts.push(mount(target, kind));
+    };
+    bind(fs_err::canonicalize(program)?, "/program");
+    // The libraries it is linked with.
+    for directory in ["/usr/lib", "/lib", "/lib64"] {
+        if PathBuf::from(directory).exists() {
+            bind(directory.into(), directory);
+        }
     }
+    let (_, out, err) = suite.run(&step)?;
     assert_eq!(out, "600 0:0 socket\nanswer\n", "{err}");
     assert_eq!(agent.join().map_err(|_| "agent died")??, "hello");
+    assert!(!root.path().join("run").exists());
     Ok(())
 }
 
@@ -549,6 +571,54 @@ fn inherited(suite: &Suite) -> TestResult {
     step.stdio = Stdio::Inherited;
     let exit = executor::run(&step, &mut |_, _| unreachable!(), &AtomicBool::new(false))?;
     assert_eq!(exit.code, Some(9));
+    Ok(())
+}
+
+/// CVE-2024-23651: a directory of a shared cache is exchanged for a link while another step mounts it.
+fn swapped(suite: &Suite) -> TestResult {
+    let root = suite.busybox_root()?;
+    let cache = tempfile::tempdir()?;
+    let (real, away) = (cache.path().join("a"), cache.path().join("b"));
+    fs_err::create_dir(&real)?;
+    let marker = tempfile::NamedTempFile::new()?;
+    suite.give(cache.path())?;
+    let stop = AtomicBool::new(false);
+    let mut step = suite.shell(
+        &root,
+        &format!("test ! -e /t{0} && test ! -e /t/etc/passwd", marker.path().display()),
+    );
+    step.mounts = vec![mount(
+        "/t",
+        MountKind::Bind {
+            source: cache.path().into(),
+            subpath: Some("a".to_owned()),
+            read_only: false,
+        },
+    )];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                // A failure is another round.
+                let _ignored = fs_err::rename(&real, &away)
+                    .and_then(|()| fs_err::os::unix::fs::symlink("/", &real))
+                    .and_then(|()| fs_err::remove_file(&real))
+                    .and_then(|()| fs_err::rename(&away, &real));
+            }
+        });
+        let mut found = 0;
+        for _ in 0..100 {
+            match suite.run(&step) {
+                Ok((exit, _, _)) => {
+                    assert!(exit.success(), "the host was seen");
+                    found += 1;
+                }
+                // In the instant between, there is nothing of that name.
+                Err(error) => assert!(error.to_string().contains("not found"), "{error}"),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(found > 0);
+    });
     Ok(())
 }
 

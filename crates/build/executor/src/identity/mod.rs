@@ -135,7 +135,7 @@ pub fn enter(options: &EnterOptions) -> Result<Identity, EnterError> {
     };
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(io::Error::from)
-        .map_err(cannot("make mounts private"))?;
+        .map_err(powerless("make mounts private"))?;
     let entered = ENTERED.get_or_init(|| identity);
     Ok(entered.clone())
 }
@@ -186,7 +186,7 @@ fn map_with(plan: &ranges::Plan) -> Result<(), MapError> {
     let mut answer = String::new();
     let read = fs_err::File::from_parts(answer_read.into(), "pipe").read_to_string(&mut answer);
     system::wait(helper).map_err(cannot("wait for the helper that maps ids"))?;
-    unshared.map_err(forbidden)?;
+    unshared.map_err(|error| MapError::Enter(forbidden(error)))?;
     read.map_err(cannot("hear from the helper that maps ids"))?;
     match answer.as_str() {
         "ok" => {}
@@ -221,7 +221,7 @@ fn map_single() -> Result<(), EnterError> {
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
         .and_then(|()| write("uid_map", format!("0 {uid} 1\n")))
         .and_then(|()| write("gid_map", format!("0 {gid} 1\n")))
-        .map_err(cannot("map this user to root in its own namespace"))?;
+        .map_err(powerless("map this user to root in its own namespace"))?;
     become_root()
 }
 
@@ -241,7 +241,15 @@ fn become_root() -> Result<(), EnterError> {
     Ok(())
 }
 
-fn forbidden(source: io::Error) -> MapError {
+/// Some systems let everybody make a user namespace and then withhold the privileges that come with it.
+fn powerless(doing: &'static str) -> impl FnOnce(io::Error) -> EnterError {
+    move |error| match error.kind() {
+        io::ErrorKind::PermissionDenied => forbidden(error),
+        _ => cannot(doing)(error),
+    }
+}
+
+fn forbidden(source: io::Error) -> EnterError {
     let setting = |path: &str| fs_err::read_to_string(path).map(|text| text.trim().to_owned()).ok();
     let hint = if setting("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
         "they are switched off; `sysctl -w kernel.unprivileged_userns_clone=1` allows them"
@@ -263,5 +271,5 @@ fn forbidden(source: io::Error) -> MapError {
     } else {
         "the kernel refused it"
     };
-    MapError::Enter(EnterError::Forbidden { hint: hint.to_owned(), source })
+    EnterError::Forbidden { hint: hint.to_owned(), source }
 }
