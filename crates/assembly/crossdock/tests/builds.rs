@@ -374,3 +374,22 @@ fn a_server_that_never_answers_does_not_hold_back_an_interrupt() {
     assert!(stderr.contains("interrupted"), "{stderr}");
     assert!(began.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn what_is_said_of_steps_reaches_them() {
+    let program = Program::new();
+    let context = with_shell(
+        "ARG A\nRUN /bin/busybox cat /etc/hosts; ulimit -n; /bin/busybox df /dev/shm; /bin/busybox wc -l /proc/net/dev; echo arg=$A\nLABEL a=b\n",
+    );
+    let line = "build --progress plain --no-cache --network none --add-host db:10.1.2.3 --ulimit nofile=77:99 --shm-size 32m --build-arg A=1 \
+                --label c=d --annotation k=v -t app .";
+    let (_, stderr) = success(program.command(line).current_dir(context.path()));
+    for part in ["10.1.2.3", " 77\n", " 32768 ", " 3 /proc/net/dev", " arg=1\n"] {
+        assert!(stderr.contains(part), "`{part}` is not in\n{stderr}");
+    }
+    let (inspected, _) = success(&mut program.command("image inspect app"));
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).expect("it is JSON");
+    let image = &inspected["images"][0];
+    assert_eq!(image["config"]["config"]["Labels"], serde_json::json!({ "a": "b", "c": "d" }));
+    assert_eq!(image["annotations"]["k"], "v");
+}

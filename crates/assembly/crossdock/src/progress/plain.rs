@@ -32,7 +32,11 @@ impl Plain {
     /// The lines that an event is worth.
     pub(super) fn apply(&mut self, event: Event, now: Duration) -> String {
         let mut out = String::new();
-        let position = self.state.apply(&event, now);
+        let position = match &event {
+            // Lines are cut here, none are kept.
+            Event::Log { id, .. } => self.state.position(id),
+            event => self.state.apply(event, now),
+        };
         match (event, position) {
             (Event::Started { .. }, Some(position)) => self.header(&mut out, position),
             (Event::Cached { .. }, Some(position)) => {

@@ -28,7 +28,10 @@ impl RawJson {
         {
             self.ids.push(id.to_string());
         }
-        let position = self.state.apply(event, now);
+        let position = match event {
+            Event::Log { id, .. } => self.state.position(id),
+            event => self.state.apply(event, now),
+        };
         let value = match (event, position) {
             (
                 Event::Vertex { .. }
