@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use fstree::{
     Changeset, DirectoryTree, Entry, Kind, Metadata, Owners, RelPath, Root, TreeError, TreeForm,
-    TreeView as _, TreeWriter as FileWriter, WriteOptions, mark_implied, read_tree,
+    TreeView as _, WriteOptions, mark_implied, read_tree, write_root,
 };
 use oci::Digest;
 use store::{Store, StoreError};
@@ -335,15 +335,10 @@ impl Snapshots {
     ) -> Result<u64, SnapshotError> {
         self.prepare_root(path)?;
         let root = Root::open(path).map_err(SnapshotError::io("open", path))?;
-        let mut writer = FileWriter::new(root, WriteOptions { owners: self.owners, form });
-        let mut size = 0;
-        for entry in changes {
-            if let Kind::File(content) = &entry.kind {
-                size += content.size();
-            }
-            writer.put(entry)?;
-        }
-        writer.finish()?;
+        let content =
+            |entry: &Entry| if let Kind::File(content) = &entry.kind { content.size() } else { 0 };
+        let size = changes.iter().map(content).sum();
+        write_root(changes, root, WriteOptions { owners: self.owners, form })?;
         Ok(size)
     }
 

@@ -36,4 +36,4 @@ pub use path::{PathError, RelPath, show};
 pub use pattern::{glob_match, has_wildcards};
 pub use root::{Root, Shown};
 pub use view::{EmptyTree, Link, MAX_LINKS, TreeError, TreeView, resolve, root_entry};
-pub use write::{TreeWriter, WriteOptions, remove_all, write_tree};
+pub use write::{TreeWriter, WriteOptions, remove_all, write_root, write_tree};

@@ -38,6 +38,11 @@ impl Root {
         Ok(Self { fd, path: path.to_owned() })
     }
 
+    /// A second handle of the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, path: self.path.clone() })
+    }
+
     /// Takes an open directory; `path` is only what people are told.
     pub fn from_fd(fd: OwnedFd, path: PathBuf) -> Self {
         Self { fd, path }

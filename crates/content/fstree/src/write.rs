@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
+use std::num::NonZero;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, XattrFlags};
 use rustix::io::Errno;
@@ -32,10 +33,63 @@ pub fn write_tree(
     options: WriteOptions,
 ) -> Result<(), TreeError> {
     let root = Root::open(path).map_err(TreeError::io("open", path.display()))?;
+    write_root(changes, root, options)
+}
+
+/// With fewer entries than this, threads are not worth their start.
+const ALONE: usize = 500;
+const MAX_THREADS: usize = 8;
+
+/// As [`write_tree`], for an open directory. Directories are made first, then with several threads what is in them,
+/// then further names of files.
+pub fn write_root(changes: &Changeset, root: Root, options: WriteOptions) -> Result<(), TreeError> {
     let mut writer = TreeWriter::new(root, options);
-    for entry in changes {
-        writer.put(entry)?;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS);
+    if changes.len() < ALONE || threads < 2 {
+        changes.iter().try_for_each(|entry| writer.put(entry))?;
+        return writer.finish();
     }
+    let (mut files, mut links) = (Vec::new(), Vec::new());
+    let mut parent = RelPath::root();
+    for entry in changes {
+        match &entry.kind {
+            Kind::Directory { .. } => {
+                writer.put(entry)?;
+                continue;
+            }
+            Kind::Hardlink(_) => links.push(entry),
+            _ => files.push(entry),
+        }
+        let above = entry.path.parent().unwrap_or_else(RelPath::root);
+        if above != parent {
+            drop(writer.parent_directory(&above)?);
+            parent = above;
+        }
+    }
+    let share = files.len().div_ceil(threads * 4).max(1);
+    let shares: Vec<&[&Entry]> = files.chunks(share).collect();
+    let next = AtomicUsize::new(0);
+    let root = &writer.root;
+    let work = || -> Result<(), TreeError> {
+        let root = root.try_clone().map_err(TreeError::io("open", root.path().display()))?;
+        let mut writer = TreeWriter::new(root, options);
+        while let Some(share) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = share.iter().try_for_each(|entry| writer.put(entry)) {
+                next.store(shares.len(), Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = |_| Err(TreeError::Invalid("a writing thread ended unexpectedly".to_owned()));
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(ended))
+            .fold(Ok(()), Result::and)
+    })?;
+    links.into_iter().try_for_each(|entry| writer.put(entry))?;
     writer.finish()
 }
 

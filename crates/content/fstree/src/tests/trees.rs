@@ -240,3 +240,34 @@ fn a_large_directory_is_walked_whole_and_in_order() {
     assert_eq!(first.len(), 60 * 4);
     assert_eq!(first, read_tree(disk.path(), Owners::Recorded, TreeForm::Plain).unwrap());
 }
+
+#[test]
+fn a_large_tree_is_written_whole() {
+    let mut tree = Changeset::new();
+    for number in 0..700 {
+        let parent = format!("d{}/e{}", number % 7, number % 35);
+        tree.insert(directory(&format!("d{}", number % 7)));
+        tree.insert(entry(&parent, Kind::DIRECTORY, 0o711));
+        tree.insert(file(&format!("{parent}/f{number}"), &number.to_string()));
+    }
+    tree.insert(entry("z", Kind::Hardlink(path("d0/e0/f0")), 0o644));
+    let disk = tempfile::tempdir().unwrap();
+    write(&tree, disk.path(), Owners::Recorded);
+    assert_eq!(
+        in_memory(&read_tree(disk.path(), Owners::Recorded, TreeForm::Overlay).unwrap()),
+        tree
+    );
+
+    // Directories that nothing says anything of are made.
+    tree.entries.retain(|_, entry| !entry.kind.is_directory());
+    let disk = tempfile::tempdir().unwrap();
+    write(&tree, disk.path(), Owners::Recorded);
+    let found = read_tree(disk.path(), Owners::Recorded, TreeForm::Overlay).unwrap();
+    assert_eq!(found.get(&path("d0/e0")).unwrap().meta.mode, 0o755);
+    assert_eq!(found.iter().filter(|entry| !entry.kind.is_directory()).count(), 701);
+
+    tree.insert(entry("broken", Kind::Hardlink(path("none")), 0o644));
+    let disk = tempfile::tempdir().unwrap();
+    let options = WriteOptions { owners: Owners::Recorded, form: TreeForm::Overlay };
+    assert!(write_tree(&tree, disk.path(), options).is_err());
+}
