@@ -228,20 +228,19 @@ impl Store {
                         Item::Cache(id) => Some(self.dir().join("caches").join(id)),
                         Item::Record(..) => None,
                     };
-                    match path.map(|path| self.inner.to_trash(&path)).transpose() {
-                        Ok(away) => {
-                            trash.extend(away.flatten());
-                            pruned.entries.extend(picture.items.get(item).cloned());
-                            pruned.size += picture.items.get(item).map_or(0, |entry| entry.size);
-                        }
+                    match path.as_ref().map(|path| self.inner.to_trash(path)).transpose() {
+                        Ok(away) => trash.push((item, path.unwrap_or_default(), away.flatten())),
                         Err(error) => pruned.problems.push(describe(&error)),
                     }
                 }
             }
-            for path in trash {
-                if let Err(source) = remove::remove(&path) {
+            for (item, path, away) in trash {
+                if let Some(Err(source)) = away.map(|away| remove::remove(&away)) {
                     pruned.problems.push(describe(&StoreError::removing(&path, source)));
+                    continue;
                 }
+                pruned.entries.extend(picture.items.get(item).cloned());
+                pruned.size += picture.items.get(item).map_or(0, |entry| entry.size);
             }
         }
         Ok(true)
