@@ -17,8 +17,11 @@ pub struct DirectoryTree {
     owners: Owners,
     form: TreeForm,
     has_implied: bool,
-    last: Arc<Mutex<Option<(RelPath, Arc<OwnedFd>)>>>,
+    last: Arc<Mutex<LastDirectory>>,
 }
+
+/// The directory asked for last, kept open.
+type LastDirectory = Option<(RelPath, Arc<OwnedFd>)>;
 
 impl DirectoryTree {
     /// Opens a directory of the host.
