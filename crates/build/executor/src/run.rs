@@ -139,6 +139,9 @@ pub fn run(
     cancel: &AtomicBool,
 ) -> Result<Exit, ExecError> {
     let started = Instant::now();
+    if cancel.load(Ordering::Relaxed) {
+        return Err(ExecError::Cancelled);
+    }
     let (network, note) = network::plan(step.network);
     let mut notes: Vec<String> = note.into_iter().collect();
     match run_with(step, network, &mut notes, output, cancel, started)? {
