@@ -173,9 +173,24 @@ impl ExportError {
             Self::Load { source: Some(_), .. } => {
                 Some("start Docker, set DOCKER_HOST, or leave out `--load`: the image is in crossdock's own store anyway".to_owned())
             }
+            error if is_full(error) => Some(
+                "the disk is full: `crossdock prune` removes what no image and no running build needs".to_owned(),
+            ),
             _ => None,
         }
     }
+}
+
+fn is_full(error: &ExportError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn list(platforms: &[Platform]) -> String {

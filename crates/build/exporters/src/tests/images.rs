@@ -235,3 +235,11 @@ fn impossible_wishes_are_refused_before_any_work() {
     assert!(matches!(place.export(&two, &[tar.clone(), tar]), Err(ExportError::StdoutTwice)));
     assert_eq!(place.reads.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_full_disk_is_told_with_a_way_out() {
+    let source =
+        Box::new(layer::PackError::Write { source: std::io::ErrorKind::StorageFull.into() });
+    let error = ExportError::Pack { platform: Box::new(Platform::host()), source };
+    assert!(error.hint().is_some_and(|hint| hint.contains("crossdock prune")));
+}
