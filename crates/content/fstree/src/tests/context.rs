@@ -140,3 +140,42 @@ fn control_files_are_read_beneath_the_context_only() {
     assert!(read("dir").is_err());
     assert!(read("pipe").is_err());
 }
+
+#[test]
+fn a_context_that_is_swapped_about_never_shows_what_is_outside() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let outer = tempfile::tempdir().unwrap();
+    plant(outer.path(), &["secret/f=SECRET", "c/f=ok", "c/d/f=ok"]);
+    let context = outer.path().join("c");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // A file and a directory take turns with links that lead out.
+            while !done.load(Ordering::Relaxed) {
+                for (name, target) in [("f", "../secret/f"), ("d", "../secret")] {
+                    let (here, away) = (context.join(name), outer.path().join("away"));
+                    fs_err::rename(&here, &away).unwrap();
+                    fs_err::os::unix::fs::symlink(target, &here).unwrap();
+                    fs_err::remove_file(&here).unwrap();
+                    fs_err::rename(&away, &here).unwrap();
+                }
+            }
+        });
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..300 {
+            // It may fail, or miss a file, but what it reads is the context's.
+            let Ok(tree) = ContextTree::open(&context, &ContextOptions::default()) else {
+                continue;
+            };
+            for entry in tree.files() {
+                if let Kind::File(content) = &entry.kind
+                    && let Ok(bytes) = content.read(100)
+                {
+                    seen.insert(bytes);
+                }
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(seen, [b"ok".to_vec()].into());
+    });
+}
