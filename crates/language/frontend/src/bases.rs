@@ -13,6 +13,8 @@ use crate::env::Env;
 use crate::options::{Context, ImageName, ImageResolver, ResolveError, ResolvedImage};
 use crate::stage::{Base, Command, empty_image};
 
+/// Images asked for at the same time.
+const MAX_QUESTIONS: usize = 16;
 /// How often triggers may bring further triggers.
 const MAX_TRIGGER_ROUNDS: usize = 100;
 
@@ -117,23 +119,10 @@ impl Compiler<'_> {
                 }
             }
         }
-        let resolver = self.resolver;
-        let answers: Vec<Result<ResolvedImage, ResolveError>> = std::thread::scope(|scope| {
-            let (last, others) = match wanted.split_last() {
-                Some((last, others)) => (Some(last), others),
-                None => (None, wanted.as_slice()),
-            };
-            let running: Vec<_> = others
-                .iter()
-                .map(|wanted: &Wanted| scope.spawn(move || wanted.ask(resolver)))
-                .collect();
-            let last = last.map(|wanted| wanted.ask(resolver));
-            let finished = running.into_iter().map(|thread| match thread.join() {
-                Ok(answer) => answer,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            finished.collect::<Vec<_>>().into_iter().chain(last).collect()
-        });
+        let mut answers = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(MAX_QUESTIONS) {
+            answers.extend(ask(self.resolver, some));
+        }
         for (wanted, answer) in wanted.into_iter().zip(answers) {
             match answer {
                 Ok(image) => self.accept(wanted, image),
@@ -365,6 +354,24 @@ struct Wanted {
     layout: Option<String>,
     /// Whether it replaces the stage, rather than its base.
     whole: bool,
+}
+
+/// Asks for several images at the same time.
+fn ask(
+    resolver: &dyn ImageResolver,
+    wanted: &[Wanted],
+) -> Vec<Result<ResolvedImage, ResolveError>> {
+    let Some((last, others)) = wanted.split_last() else { return Vec::new() };
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            others.iter().map(|wanted| scope.spawn(move || wanted.ask(resolver))).collect();
+        let last = last.ask(resolver);
+        let finished = running.into_iter().map(|thread| match thread.join() {
+            Ok(answer) => answer,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        finished.chain([last]).collect()
+    })
 }
 
 impl Wanted {

@@ -28,6 +28,8 @@ pub(crate) struct Compiler<'a> {
     /// Sources of local contexts, made when first needed; the main one is `context`.
     locals: BTreeMap<String, Output>,
     pub(crate) used_paths: BTreeMap<String, BTreeSet<String>>,
+    /// Bytes of variables in all steps so far.
+    pub(crate) step_bytes: usize,
 }
 
 /// The name of the main context's source.
@@ -62,6 +64,7 @@ impl<'a> Compiler<'a> {
             steps: Vec::new(),
             locals: BTreeMap::new(),
             used_paths: BTreeMap::new(),
+            step_bytes: 0,
         }
     }
 
@@ -354,7 +357,10 @@ impl<'a> Compiler<'a> {
         for command in &commands {
             self.stages[index].on_trigger = command.trigger;
             // The diagnostic is there; other instructions may have more to tell.
-            let _: Result<(), Stop> = self.instruction(index, command);
+            let outcome: Result<(), Stop> = self.instruction(index, command);
+            if outcome.is_err() && self.stages[index].env.too_large() {
+                break;
+            }
         }
         self.stages[index].commands = commands;
     }

@@ -59,7 +59,7 @@ impl Compiler<'_> {
 
         let (mode, mode_text) = self.mode(copy, chmod.as_deref())?;
         let source_stage = command.sources.first().copied().flatten();
-        let source = self.copy_source(index, copy, source_stage)?;
+        let source = self.copy_source(index, copy, &sources, source_stage)?;
         let platform = self.platform(index);
         let env = self.stages[index].env.clone();
         let code = names::shown(&instruction.code, Expand::words(self.file.escape), &env);
@@ -204,10 +204,11 @@ impl Compiler<'_> {
         &mut self,
         index: usize,
         copy: &CopyFiles,
+        paths: &[String],
         source: Option<usize>,
     ) -> Result<Option<Output>, Stop> {
         let Some(stage) = source else {
-            let local = copy.sources.iter().any(|source| !is_http(&source.text));
+            let local = paths.iter().any(|path| !is_http(path) && !is_git(path));
             return Ok(local.then(|| self.local(MAIN_CONTEXT)));
         };
         if self.stages[stage].done && stage != index {

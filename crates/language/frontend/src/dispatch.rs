@@ -210,6 +210,7 @@ impl Compiler<'_> {
     }
 
     fn env(&mut self, index: usize, pairs: &[Pair]) -> Result<(), Stop> {
+        let pairs_span = pairs.iter().map(|pair| pair.span).reduce(Span::to).unwrap_or_default();
         let pairs = self.pairs(index, pairs)?;
         let mut created_by = "ENV".to_owned();
         for (name, value, span) in pairs {
@@ -219,8 +220,18 @@ impl Compiler<'_> {
             stage.set_env(&name, &value);
             stage.set_image_env(&name, &value);
         }
+        self.bound_env(index, pairs_span)?;
         self.stages[index].record(created_by, false);
         Ok(())
+    }
+
+    /// No process could be started with more.
+    fn bound_env(&mut self, index: usize, span: Span) -> Result<(), Stop> {
+        if !self.stages[index].env.too_large() {
+            return Ok(());
+        }
+        self.error("this stage has more variables than a process can be started with", span);
+        Err(Stop)
     }
 
     fn label(&mut self, index: usize, pairs: &[Pair]) -> Result<(), Stop> {
@@ -278,6 +289,7 @@ impl Compiler<'_> {
                 None => argument.name.clone(),
             });
             stage.args.push((argument.name.clone(), value));
+            self.bound_env(index, argument.span)?;
         }
         self.stages[index].record(format!("ARG {}", shown.join(" ")), false);
         Ok(())

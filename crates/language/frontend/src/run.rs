@@ -10,6 +10,9 @@ use crate::stage::Command;
 use crate::text::append;
 use crate::{names, paths};
 
+/// Bytes that all steps may come to, with the variables each is given.
+const MAX_STEP_BYTES: usize = 512 << 20;
+
 /// Mounts of a step, as they are collected.
 #[derive(Default)]
 struct Mounts {
@@ -43,6 +46,11 @@ impl Compiler<'_> {
     ) -> Result<(), Stop> {
         let instruction = command.instruction.as_ref();
         let env = self.stages[index].env.clone();
+        self.step_bytes += env.bytes() + instruction.code.len();
+        if self.step_bytes > MAX_STEP_BYTES {
+            self.error("the steps of this Dockerfile are too large together", instruction.span);
+            return Err(Stop);
+        }
         if let Some(context) = self.stages[index].context.clone() {
             self.used_paths.entry(context).or_default().insert("/".to_owned());
         }

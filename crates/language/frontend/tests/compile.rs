@@ -197,11 +197,9 @@ fn mistakes_are_told_with_place_and_way_out() {
     insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM x AS y\nCOPY --from=x / /\n")), @"Dockerfile:1:1: circular dependency detected on stage: x (a stage can use only stages that stand before it in the Dockerfile)");
     insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n")), @r#"Dockerfile:2:6: cannot copy from stage "y", it needs to be defined before current stage "x" (move that stage before this one)"#);
     insta::assert_snapshot!(told(&options(
-        "FROM a\nRUN --mount=type=cache,targt=/x y\nRUN --security=insecure y\nCOPY https://x/y /\nADD https://github.com/a/b.git /x\nCOPY --chmod=rwx a b\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nCOPY --from=7 a b\n")), @r"
-    Dockerfile:9:6: invalid stage index 7 (stages are numbered from 0 to 0)
-    ");
+        "FROM a\nRUN --mount=type=cache,targt=/x y\nRUN --security=insecure y\nCOPY https://x/y /\nADD https://github.com/a/b.git /x\nCOPY --chmod=rwx a b\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nCOPY --from=7 a b\n")), @"Dockerfile:9:6: invalid stage index 7 (stages are numbered from 0 to 0)");
     insta::assert_snapshot!(told(&options(
-        "FROM a\nRUN --mount=type=cache,targt=/x y\nRUN --security=insecure y\nCOPY https://x/y /\nADD https://github.com/a/b.git /x\nCOPY --chmod=rwx a b\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nENV A=\"${B:?must be set}\"\nRUN --mount=target=/ x\nADD --checksum=sha256:1 a b\n")), @r"
+        "FROM a\nRUN --mount=type=cache,targt=/x y\nRUN --security=insecure y\nCOPY https://x/y /\nADD https://github.com/a/b.git /x\nCOPY --chmod=rwx a b\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nENV A=\"${B:?must be set}\"\nRUN --mount=target=/ x\nADD --checksum=sha256:1 a b\n")), @r#"
     Dockerfile:2:5: unexpected key 'targt' in 'targt=/x' (did you mean target?)
     Dockerfile:3:1: RUN --security=insecure is not allowed for this build (allow it with --allow security.insecure, for Dockerfiles you trust)
     Dockerfile:4:6: source can't be a URL for COPY (use ADD for addresses)
@@ -209,7 +207,10 @@ fn mistakes_are_told_with_place_and_way_out() {
     Dockerfile:6:6: invalid chmod parameter: 'rwx'. it should be octal string and between 0 and 07777 (or symbolic, as in --chmod=u=rwX,go=rX)
     Dockerfile:7:8: invalid containerPort: 99999
     Dockerfile:8:12: invalid signal: SIGNOPE (write SIGTERM or a number)
-    ");
+    Dockerfile:9:5: failed to process "\"${B:?must be set}\"": B: must be set
+    Dockerfile:10:5: invalid mount target "/" (give a target= other than the root)
+    Dockerfile:11:5: checksum requires HTTP(S) or Git sources (write --checksum=sha256: and 64 hexadecimal digits, for one address)
+    "#);
 }
 
 #[test]
@@ -285,6 +286,17 @@ fn variables_cannot_fill_the_memory() {
     let start = Instant::now();
     assert!(told(&options(&text)).contains("the result is larger than"));
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+#[test]
+fn too_many_variables_are_refused_quickly() {
+    let mut text = "FROM a\n".to_owned();
+    for variable in 0..20_000 {
+        writeln!(text, "ENV V{variable}=1").unwrap();
+    }
+    let start = Instant::now();
+    assert!(told(&options(&text)).contains("more variables than a process can be started with"));
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
 }
 
 #[test]
