@@ -40,6 +40,8 @@ pub struct Plan {
     pub fails: Option<String>,
     /// `expected.json` was written by hand, from the reference's text, and is not recorded.
     pub by_hand: bool,
+    /// Its steps are or make files of several users, which takes root or sub-ids.
+    pub needs_ids: bool,
     /// Environment of the build.
     pub env: BTreeMap<String, String>,
     /// Entries that cannot be kept in a repository as they should be.
@@ -57,6 +59,7 @@ impl Default for Plan {
             output: "oci".into(),
             fails: None,
             by_hand: false,
+            needs_ids: false,
             env: BTreeMap::new(),
             make: Vec::new(),
         }
