@@ -70,6 +70,7 @@ impl<'a> Session<'a> {
             cancel: self.cancel()?,
             docker_host: self.environment.text("DOCKER_HOST").map(str::to_owned),
             emulators: self.settings.emulators.clone(),
+            emulator_image: self.settings.emulator_image.clone(),
             offline: self.settings.offline,
         };
         Ok(Engine::open(options)?)

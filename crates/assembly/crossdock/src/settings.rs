@@ -41,6 +41,8 @@ pub(crate) struct EmulatorSettings {
     pub(crate) directories: Vec<PathBuf>,
     /// Emulators named one by one, by architecture.
     pub(crate) programs: BTreeMap<String, PathBuf>,
+    /// An image with emulators for this machine.
+    pub(crate) image: Option<oci::Reference>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -93,6 +95,7 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) emulator_dirs: Vec<PathBuf>,
     pub(crate) emulators: BTreeMap<String, PathBuf>,
+    pub(crate) emulator_image: Option<oci::Reference>,
     pub(crate) offline: bool,
     pub(crate) hosts: registry::Hosts,
 }
@@ -191,6 +194,7 @@ impl Environment {
             threads: file.parallelism.map_or_else(processors, std::num::NonZeroUsize::get),
             emulator_dirs: file.emulators.directories,
             emulators: file.emulators.programs,
+            emulator_image: file.emulators.image,
             offline: file.offline,
             hosts: file.registries,
         })

@@ -14,7 +14,7 @@ use exporters::{
     BaseImage, ExportContext, ExportInput, Exported, PlatformResult, ReadChanges, ResultLayer,
 };
 use frontend::{CompileOptions, Compiled};
-use fstree::Changeset;
+use fstree::{Changeset, Mtime};
 use oci::Platform;
 use report::Progress;
 use snapshot::{BlobLayer, Layer, LayerKind, LayerSource, Snapshots};
@@ -28,7 +28,7 @@ use crate::driver::drive;
 use crate::error::failed;
 use crate::exec::Runner;
 use crate::fetcher::Fetcher;
-use crate::graph::Graph;
+use crate::graph::{Graph, Node};
 use crate::reporter::Reporter;
 use crate::resolver::Resolver;
 use crate::times;
@@ -64,6 +64,7 @@ pub(crate) fn build(
         log_dir: engine.store.dir().join("logs"),
         reporter,
     };
+    let emulators = engine.emulators(&executed(&graph), progress)?;
     let state = graph.nodes.iter().map(|_| VertexState::default()).collect();
     let mut work = Build {
         graph: &graph,
@@ -73,7 +74,7 @@ pub(crate) fn build(
         downloads: &downloads,
         fetcher: &fetcher,
         runner: &runner,
-        emulators: &engine.emulators,
+        emulators,
         archives: &archives,
         contexts: &contexts,
         dockerfile: &contexts.dockerfile,
@@ -92,7 +93,7 @@ pub(crate) fn build(
     };
     work.now = epoch;
 
-    announce(&work, engine);
+    announce(&work);
     let mut solver = Solver::new(graph.vertices());
     for result in graph.results.iter().flatten() {
         solver.want(result.vertex);
@@ -258,13 +259,20 @@ fn compile_options(
     }
 }
 
+/// The platforms of which processes may have to be run; this machine's when there are none.
+fn executed(graph: &Graph) -> Vec<Platform> {
+    let steps =
+        graph.nodes.iter().filter(|node| matches!(node.kind(), Some(llb::pb::op::Kind::Exec(_))));
+    steps.filter_map(Node::platform).chain([Platform::host()]).collect()
+}
+
 /// Tells which steps there are.
-fn announce(work: &Build<'_>, engine: &Engine) {
+fn announce(work: &Build<'_>) {
     for node in work.graph.nodes.iter().filter(|node| !node.results.is_empty()) {
         let platform = node.platform();
         let emulator = match (node.kind(), &platform) {
             (Some(llb::pb::op::Kind::Exec(_)), Some(platform)) => {
-                match engine.emulators.how(platform) {
+                match work.emulators.how(platform) {
                     emulation::How::Emulated(emulator) => Some(
                         format!("{} {}", emulator.name, emulator.version).trim_end().to_owned(),
                     ),
@@ -295,6 +303,7 @@ fn export_input(
     work: &Build<'_>,
     epoch: i64,
 ) -> Result<Results, BuildError> {
+    let latest = request.reproducible.then_some(epoch);
     let mut platforms = Vec::new();
     let mut stacks = Vec::new();
     for (one, edge) in compiled.iter().zip(&work.graph.results) {
@@ -306,7 +315,7 @@ fn export_input(
             config,
             base: base.map(|(reference, history)| BaseImage { reference, history }),
             layers: layers.iter().map(|layer| result_layer(layer, work.snapshots)).collect(),
-            files: files(&value.plain_layers(), work.snapshots),
+            files: files(&value.plain_layers(), work.snapshots, latest),
             windows_base: work.windows_base(&one.platform, &layers)?,
         });
         stacks.push(layers);
@@ -338,10 +347,18 @@ fn result_layer(layer: &StackLayer, snapshots: &Snapshots) -> ResultLayer {
     }
 }
 
-/// All files of a stack, for outputs that are file trees. Its blobs are in the store by then.
-fn files(layers: &[Layer], snapshots: &Snapshots) -> ReadChanges<Changeset> {
+/// All files of a stack, for outputs that are file trees, with times lowered to `latest`. Its blobs are in the store by
+/// then.
+fn files(layers: &[Layer], snapshots: &Snapshots, latest: Option<i64>) -> ReadChanges<Changeset> {
     let (snapshots, layers) = (snapshots.clone(), layers.to_vec());
-    Arc::new(move || Ok(snapshots.view(&layers, &Stored(snapshots.store()))?.flatten()?))
+    Arc::new(move || {
+        let mut files = snapshots.view(&layers, &Stored(snapshots.store()))?.flatten()?;
+        for entry in files.entries.values_mut() {
+            let mtime = &mut entry.meta.mtime;
+            *mtime = latest.map_or(*mtime, |latest| (*mtime).min(Mtime::seconds(latest)));
+        }
+        Ok(files)
+    })
 }
 
 /// Layers whose blobs are in the store.

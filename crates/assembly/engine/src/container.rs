@@ -34,7 +34,7 @@ impl Engine {
         }
         let platform = if config.os.is_empty() { platform } else { config.platform() };
         let emulation = self
-            .emulators
+            .emulators(std::slice::from_ref(&platform), progress)?
             .prepare(&platform)
             .map_err(|error| emulation_error(&request.image.familiar(), error))?;
 

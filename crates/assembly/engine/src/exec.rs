@@ -12,6 +12,7 @@ use oci::Digest;
 use report::Output;
 use snapshot::{CacheMount, CacheRequest, LayerSource, Mounted, Sharing, Snapshots, TreeId};
 
+use crate::contents::StoredDigests;
 use crate::error::{failed, refused};
 use crate::graph::llb_root;
 use crate::reporter::{Reporter, StepLog};
@@ -239,8 +240,27 @@ impl Runner<'_> {
             .flatten();
         let meta = root
             .map_or_else(|| Metadata { mode: 0o755, ..Metadata::default() }, |entry| entry.meta);
+        // A cache that begins with something is another one than the plain cache of the same name.
+        let id = match initial {
+            Some((view, _)) => {
+                let selector = fstree::Selector {
+                    path: mount.selector.clone().into_bytes(),
+                    follow_links: true,
+                    ..fstree::Selector::default()
+                };
+                let begins = fstree::content_digest(
+                    view,
+                    &[selector],
+                    &StoredDigests(self.snapshots.store()),
+                );
+                let begins = begins
+                    .map_err(failed(format!("cannot look into cache mount `{}`", mount.dest)))?;
+                format!("{}\0{begins}", opt.id)
+            }
+            None => opt.id,
+        };
         let request = CacheRequest {
-            id: &opt.id,
+            id: &id,
             sharing,
             initial,
             mode: meta.mode,

@@ -9,6 +9,7 @@ mod container;
 mod contents;
 mod context;
 mod driver;
+mod emulators;
 mod error;
 mod exec;
 mod fetcher;
@@ -28,8 +29,10 @@ mod unpack;
 mod value;
 mod work;
 
+use std::sync::OnceLock;
+
 use build_api::{BuildError, BuildRequest, Builder, Outcome};
-use emulation::{Emulators, PlatformStatus};
+use emulation::Emulators;
 use executor::{Identity, IdentityKind};
 use fstree::Owners;
 use report::Progress;
@@ -47,6 +50,8 @@ pub struct Engine {
     store: Store,
     remote: Remote,
     emulators: Emulators,
+    /// As `emulators`, those of the settings' image first.
+    image_emulators: OnceLock<Emulators>,
     notices: notices::Notices,
 }
 
@@ -63,12 +68,8 @@ impl Engine {
             ..registry::ClientOptions::default()
         };
         let remote = Remote::new(RemoteOptions { client, offline: options.offline });
-        let emulators = Emulators::discover(emulation::Settings {
-            search: options.emulator_dirs.clone(),
-            emulators: options.emulators.clone(),
-            private_namespace: options.identity.is_some(),
-        });
-        Ok(Self { options, store, remote, emulators, notices })
+        let emulators = Emulators::discover(options.emulation());
+        Ok(Self { options, store, remote, emulators, image_emulators: OnceLock::new(), notices })
     }
 
     /// The store.
@@ -79,11 +80,6 @@ impl Engine {
     /// The way to registries.
     pub fn remote(&self) -> &Remote {
         &self.remote
-    }
-
-    /// How the usual platforms run here.
-    pub fn platforms(&self) -> Vec<PlatformStatus> {
-        self.emulators.status()
     }
 
     fn snapshots(&self) -> Result<Snapshots, BuildError> {

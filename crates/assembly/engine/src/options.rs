@@ -29,11 +29,21 @@ pub struct EngineOptions {
     pub docker_host: Option<String>,
     /// Emulators named one by one, by architecture.
     pub emulators: BTreeMap<String, PathBuf>,
+    /// An image with emulators for this machine, searched before the directories.
+    pub emulator_image: Option<Reference>,
     /// Never use the network.
     pub offline: bool,
 }
 
 impl EngineOptions {
+    pub(crate) fn emulation(&self) -> emulation::Settings {
+        emulation::Settings {
+            search: self.emulator_dirs.clone(),
+            emulators: self.emulators.clone(),
+            private_namespace: self.identity.is_some(),
+        }
+    }
+
     pub(crate) fn proxy(&self) -> registry::ProxyOptions {
         let find = |name: &str| {
             let found = self.proxies.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -99,6 +99,22 @@ impl Engine {
         }
     }
 
+    /// Makes an image of the store whole: brings layers into it that only a registry has.
+    pub fn complete(&self, root: &Descriptor, progress: &dyn Progress) -> Result<(), BuildError> {
+        self.notices.telling(progress, || {
+            let _lease = self.store.lease().map_err(failed("cannot use the store"))?;
+            let images = Images::new(self.store.clone(), self.remote.clone(), PullPolicy::Missing);
+            let fetcher = Fetcher::new(&self.store, &images, Reporter::new(progress));
+            let layers = images.stored_layers(root).map_err(failed("cannot read the image"))?;
+            for layer in
+                layers.iter().filter(|layer| !oci::media_type::is_foreign_layer(&layer.media_type))
+            {
+                fetcher.fetch_anywhere(layer).map_err(failed("cannot make the image whole"))?;
+            }
+            Ok(())
+        })
+    }
+
     /// Pushes what the store has under `name`, as it is, to `to`.
     pub fn push(
         &self,

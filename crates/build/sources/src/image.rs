@@ -351,6 +351,35 @@ impl Images {
         BlobWriter::put(&self.store, blob, &mut reader).map_err(blob_error(&name))
     }
 
+    /// The layers of the images beneath a manifest or index that the store has, each once; images that it does not have
+    /// are left out.
+    pub fn stored_layers(&self, root: &Descriptor) -> Result<Vec<Descriptor>, ImageError> {
+        let name = root.digest.to_string();
+        let mut layers: Vec<Descriptor> = Vec::new();
+        let mut pending = vec![(root.clone(), 0)];
+        while let Some((descriptor, depth)) = pending.pop() {
+            let raw = match read_verified(&self.store, &descriptor, DOCUMENT_LIMIT) {
+                Ok(raw) => raw,
+                Err(BlobError::Missing(_)) if depth > 0 => continue,
+                Err(error) => return Err(blob_error(&name)(error)),
+            };
+            if media_type::is_index(&descriptor.media_type) && depth < INDEX_DEPTH {
+                let index =
+                    Document::<Index>::parse(raw, "image index").map_err(document_error(&name))?;
+                pending.extend(index.value.manifests.into_iter().map(|entry| (entry, depth + 1)));
+            } else if media_type::is_manifest(&descriptor.media_type) {
+                let manifest = Document::<Manifest>::parse(raw, "image manifest")
+                    .map_err(document_error(&name))?;
+                for layer in manifest.value.layers {
+                    if !layers.iter().any(|known| known.digest == layer.digest) {
+                        layers.push(layer);
+                    }
+                }
+            }
+        }
+        Ok(layers)
+    }
+
     /// Every platform's image.
     pub fn all(&self, reference: &Reference) -> Result<Vec<Image>, ImageError> {
         let found = self.find(reference)?;

@@ -46,7 +46,7 @@ pub(crate) fn save(args: &SaveArgs, session: &Session<'_>) -> Result<(), Failure
         }
     }
     for (root, names) in &roots {
-        complete(&store, root, names)?;
+        complete(&store, root, names, session)?;
     }
     let images: Vec<Image<'_>> = roots.iter().map(|(root, names)| Image { root, names }).collect();
     let write = |out: &mut dyn Write| match args.format {
@@ -123,8 +123,35 @@ fn one_platform(
     })
 }
 
-/// Everything beneath `root` must be here. Layers of bases may only be known by digest.
-fn complete(store: &Store, root: &Descriptor, names: &[String]) -> Result<(), Failure> {
+/// Everything beneath `root` must be here. Layers of bases may only be known by digest: they are fetched.
+fn complete(
+    store: &Store,
+    root: &Descriptor,
+    names: &[String],
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    if lacking(store, root)?.is_empty() {
+        return Ok(());
+    }
+    let engine = session.engine()?;
+    let title = format!("completing {}", names.first().map_or("the image", String::as_str));
+    let shown = session.display(session.mode(None, false)?, &title, false)?;
+    let completed = engine.complete(root, &shown);
+    drop(shown.finish());
+    completed?;
+    let lacking = lacking(store, root)?;
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let name = names.first().map_or("it", String::as_str);
+    Err(Failure::hint(
+        format!("{name} is not wholly in the local store: {} is missing", lacking.join(", ")),
+        format!("`crossdock pull {name}` brings all of it, `--platform` saves one"),
+    ))
+}
+
+/// The platforms of which something is not in the store.
+fn lacking(store: &Store, root: &Descriptor) -> Result<Vec<String>, Failure> {
     let images = images_of(store, root)?;
     let missing = |image: &super::image::PlatformImage| match &image.documents {
         None => true,
@@ -143,19 +170,7 @@ fn complete(store: &Store, root: &Descriptor, names: &[String]) -> Result<(), Fa
                 .map_or_else(|| image.manifest.digest.to_string(), ToString::to_string)
         })
         .collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let name = names.first().map_or("it", String::as_str);
-    Err(Failure::hint(
-        format!(
-            "{name} is not wholly in the local store: layers for {} are only in a registry",
-            lacking.join(", ")
-        ),
-        format!(
-            "build it with `--output type=oci,dest=FILE` or `type=docker,dest=FILE`, or fetch it with `crossdock pull {name}`"
-        ),
-    ))
+    Ok(lacking)
 }
 
 /// Reads images from an archive into the store.

@@ -143,7 +143,7 @@ fn volume(text: &str) -> Result<Volume, UsageError> {
 
 /// `crossdock platforms`.
 pub(crate) fn platforms_here(args: &PlatformsArgs, session: &Session<'_>) -> Result<(), Failure> {
-    let statuses = session.engine()?.platforms();
+    let statuses = session.engine()?.platforms(&Notes)?;
     match args.format {
         Format::Json => {
             print(&format!("{:#}\n", statuses.iter().map(status_json).collect::<Value>()))
