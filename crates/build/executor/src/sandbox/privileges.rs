@@ -23,8 +23,9 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::SETFCAP);
 /// The kernel knows fewer than this.
 const CAPABILITIES: u32 = 64;
-/// Open files when nothing else is asked for: the kernel's usual value for services.
-const OPEN_FILES: u64 = 1 << 20;
+/// Open files when nothing else is asked for, as of a service under systemd (and so of current Docker): programs that
+/// need more raise it, those that close every number up to it (`fakeroot`) stay quick, also under an emulator.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
 /// Sets resource limits. Those above what this process may have are lowered to it.
 pub(super) fn limits(step: &Step) -> Result<(), Failure> {
@@ -43,7 +44,7 @@ pub(super) fn limits(step: &Step) -> Result<(), Failure> {
     };
     let doing = "limit the resources of the step";
     set(Resource::Core, Some(0), Some(0)).or_cannot(doing)?;
-    set(Resource::Nofile, Some(OPEN_FILES), Some(OPEN_FILES)).or_cannot(doing)?;
+    set(Resource::Nofile, Some(OPEN_FILES.0), Some(OPEN_FILES.1)).or_cannot(doing)?;
     if step.limits.processes > 0 {
         let processes = Some(step.limits.processes);
         set(Resource::Nproc, processes, processes).or_cannot(doing)?;

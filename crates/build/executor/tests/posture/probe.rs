@@ -43,6 +43,9 @@ fn status() {
         let numbers: Vec<_> = line.split_whitespace().take(2).collect();
         println!("limit {name} = {}", numbers.join(" "));
     }
+    // The hard limit is at most what the machine allows.
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    println!("soft limit of open files = {}", line.split_whitespace().next().unwrap());
 }
 
 fn surroundings(host_directory: &str) {
