@@ -1,7 +1,8 @@
 //! Definitions are BuildKit's, vertex by vertex.
 //!
 //! Each case in `tests/buildkit` is a Dockerfile and what a real BuildKit (0.25, in Docker Engine 28.5) made of it: the
-//! digests of its vertices, as its provenance lists them, and the history of the image.
+//! digests of its vertices, as its provenance lists them, the history and the configuration of the image.
+//! `tests/record-buildkit.py` records them.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
