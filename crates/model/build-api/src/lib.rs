@@ -255,6 +255,10 @@ pub enum Destination {
 }
 
 /// How an image is written.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of `--output`, and they combine freely"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageOutput {
     /// Names, in place of the request's tags.
