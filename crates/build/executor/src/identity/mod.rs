@@ -262,8 +262,8 @@ fn forbidden(source: io::Error) -> EnterError {
         "AppArmor restricts them; `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`, or an AppArmor \
          profile with `userns,` for this program, allows them"
     } else if source.kind() == io::ErrorKind::PermissionDenied {
-        "this process runs in a container or chroot that forbids it; start the container with \
-         `--security-opt seccomp=unconfined --security-opt apparmor=unconfined` (Docker, Podman) or with `--privileged`"
+        "this process runs in a container or chroot that forbids it; start the container with `--privileged`, or \
+         with seccomp and AppArmor profiles that allow user namespaces and mounts in them"
     } else if source.raw_os_error() == Some(libc::ENOSPC)
         || source.raw_os_error() == Some(libc::EUSERS)
     {
