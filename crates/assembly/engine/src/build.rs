@@ -428,6 +428,14 @@ fn outcome(
     for warning in &exported.warnings {
         reporter.note(warning.clone());
     }
+    let took = |result: usize| {
+        let nodes = work.graph.nodes.iter().zip(&work.state);
+        let times = nodes.filter(|(node, _)| node.results.contains(&result));
+        let times: Vec<_> = times.filter_map(|(_, state)| state.ran.get()).collect();
+        let first = times.iter().map(|(began, _)| *began).min().unwrap_or_default();
+        let last = times.iter().map(|(_, ended)| *ended).max().unwrap_or_default();
+        last.saturating_sub(first)
+    };
     let platforms = compiled.iter().enumerate().map(|(result, one)| {
         let steps = || {
             work.graph
@@ -445,7 +453,7 @@ fn outcome(
             size: written.map_or(0, |it| it.size),
             cached: steps().count() - ran,
             ran,
-            took: reporter.began.elapsed(),
+            took: took(result),
         }
     });
     let mut warnings = Vec::new();

@@ -61,7 +61,7 @@ pub(crate) fn drive(
                 running += 1;
                 scope.spawn(move || {
                     // The receiver outlives every worker of the scope.
-                    drop(sender.send(heavy(work, action)));
+                    drop(sender.send(guarded(work, action)));
                 });
             }
             if running == 0 {
@@ -109,6 +109,16 @@ fn light(work: &dyn Work, action: Action) -> Result<Light, BuildError> {
     })
 }
 
+/// A worker that panics fails the build; waiting for its answer would never end.
+fn guarded(work: &dyn Work, action: Action) -> Result<Event, BuildError> {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| heavy(work, action)));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(crate::error::refused(format!("a bug in crossdock ended a step: {text}"), None))
+    })
+}
+
 fn heavy(work: &dyn Work, action: Action) -> Result<Event, BuildError> {
     Ok(match action {
         Action::ContentKey { vertex } => {
@@ -123,4 +133,86 @@ fn heavy(work: &dyn Work, action: Action) -> Result<Event, BuildError> {
             Light::Nothing | Light::Heavy(_) => unreachable!("the two heavy actions are above"),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Two vertices, the second on top of the first. The second does what the test asks for.
+    struct Two {
+        second: fn() -> Result<(), BuildError>,
+        ran: Mutex<Vec<usize>>,
+    }
+
+    impl Work for Two {
+        fn fast_key(&self, _: usize, _: &[Digest]) -> Result<Option<Digest>, BuildError> {
+            Ok(None)
+        }
+        fn look_up(&self, _: usize, _: &Digest) -> Result<bool, BuildError> {
+            Ok(false)
+        }
+        fn content_key(&self, _: usize) -> Result<Option<Digest>, BuildError> {
+            Ok(None)
+        }
+        fn load(&self, _: usize) -> Result<bool, BuildError> {
+            Ok(false)
+        }
+        fn run(&self, vertex: usize, _: &[Digest]) -> Result<(), BuildError> {
+            self.ran.lock().unwrap().push(vertex);
+            if vertex == 1 { (self.second)() } else { Ok(()) }
+        }
+        fn remember(&self, _: usize, _: &Digest) -> Result<(), BuildError> {
+            Ok(())
+        }
+    }
+
+    fn solve(
+        second: fn() -> Result<(), BuildError>,
+        interrupted: bool,
+    ) -> (Result<(), BuildError>, Vec<usize>, bool) {
+        let vertex = |inputs: &[usize]| solver::Vertex {
+            inputs: inputs.to_vec(),
+            base: None,
+            ignore_cache: false,
+            trivial: false,
+        };
+        let mut solver = Solver::new(vec![vertex(&[]), vertex(&[0])]);
+        solver.want(1);
+        let work = Two { second, ran: Mutex::default() };
+        let (interrupted, stop) = (AtomicBool::new(interrupted), AtomicBool::new(false));
+        let outcome = drive(&mut solver, &work, 2, &interrupted, &stop);
+        let ran = work.ran.into_inner().unwrap();
+        (outcome, ran, stop.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn steps_run_in_order() {
+        let (outcome, ran, stopped) = solve(|| Ok(()), false);
+        assert!(outcome.is_ok());
+        assert_eq!((ran, stopped), (vec![0, 1], false));
+    }
+
+    #[test]
+    fn a_failure_ends_the_build_and_tells_others_to_stop() {
+        let (outcome, _, stopped) = solve(|| Err(crate::error::refused("no", None)), false);
+        assert_eq!(outcome.map_err(|error| error.to_string()), Err("no".to_owned()));
+        assert!(stopped);
+    }
+
+    #[test]
+    fn a_panic_is_a_failure_and_no_hang() {
+        let (outcome, ..) = solve(|| panic!("oh"), false);
+        let text = outcome.map_err(|error| error.to_string());
+        assert_eq!(text, Err("a bug in crossdock ended a step: oh".to_owned()));
+    }
+
+    #[test]
+    fn an_interrupt_starts_nothing() {
+        let (outcome, ran, stopped) = solve(|| Ok(()), true);
+        assert!(matches!(outcome, Err(BuildError::Interrupted)));
+        assert_eq!((ran, stopped), (Vec::new(), true));
+    }
 }

@@ -122,7 +122,9 @@ impl Work for Build<'_> {
             keys
         };
         self.reporter.started(&node.id);
+        let began = self.reporter.began.elapsed();
         let outcome = self.run_vertex(vertex, keys);
+        self.state[vertex].ran.get_or_init(|| (began, self.reporter.began.elapsed()));
         let error = outcome.as_ref().err().map(|error| match error {
             BuildError::Step(failure) => failure.message.clone(),
             other => chain(other),

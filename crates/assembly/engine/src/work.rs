@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use build_api::{BuildError, StepFailure};
 use frontend::ImageName;
@@ -59,6 +60,8 @@ pub(crate) struct VertexState {
     pub(crate) value: OnceLock<Value>,
     pub(crate) found: Mutex<Option<StackLayer>>,
     pub(crate) changes: OnceLock<Arc<Changeset>>,
+    /// When it began and ended to run, since the build began.
+    pub(crate) ran: OnceLock<(Duration, Duration)>,
     /// Keys under which its layer is recorded once that is durable.
     keys: Mutex<Vec<Digest>>,
 }
