@@ -54,11 +54,10 @@ impl Failure {
         Self::Other { message: message.into(), hint: Some(hint.into()), source: None }
     }
 
-    /// 2 for wrong usage, 130 when interrupted, else 1; a container's own code as it is.
+    /// 2 for wrong usage, else 1; a container's own code as it is.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Settings(SettingsError::Malformed(_)) => 2,
-            Self::Build(BuildError::Interrupted) => 130,
             Self::Exit(code) => *code,
             Self::Settings(_) | Self::Build(_) | Self::Other { .. } => 1,
         }

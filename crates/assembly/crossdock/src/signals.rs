@@ -9,8 +9,8 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// The exit code of a program that an interrupt ended.
-pub(crate) const INTERRUPTED: u8 = 130;
+/// The exit code after an interrupt: that of any build that did not come to its end.
+pub(crate) const INTERRUPTED: u8 = 1;
 
 /// How often the flag is looked at.
 const POLL: Duration = Duration::from_millis(100);

@@ -12,7 +12,7 @@ const HEAD: &str = "# Command line
 Written from the program's own arguments: `UPDATE_REFERENCE=1 cargo test -p crossdock reference` writes it anew. Every
 command also takes `--config FILE` (settings file), `--store DIR` (local store) and `--help`.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted; `crossdock run` passes on that of the program.
+Exit codes: 0 success, 1 failure or interrupt, 2 wrong usage; `crossdock run` passes on that of the program.
 ";
 
 fn reference() -> String {
