@@ -4,12 +4,18 @@ use std::sync::Arc;
 
 use build_api::BuildError;
 use fstree::{Changeset, EmptyTree, TreeView};
+use llb::Edge;
 
 use crate::error::{failed, refused};
 use crate::fileop::Trees;
 use crate::graph::Node;
 use crate::value::Value;
 use crate::work::{Build, plain};
+
+fn edge(node: &Node, input: usize) -> Result<Edge, BuildError> {
+    let edge = node.inputs.get(input).copied();
+    edge.ok_or_else(|| refused("a file operation reads an input it does not have", None))
+}
 
 /// Every input of an operation.
 pub(crate) struct InputViews<'a> {
@@ -19,12 +25,8 @@ pub(crate) struct InputViews<'a> {
 
 impl Trees for InputViews<'_> {
     fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
-        let edge = self
-            .node
-            .inputs
-            .get(input)
-            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
-        match self.build.value(*edge)? {
+        let edge = edge(self.node, input)?;
+        match self.build.value(edge)? {
             Value::Context(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
             Value::Stack(layers) => {
                 let view = self
@@ -46,11 +48,7 @@ pub(crate) struct LocalOnly<'a> {
 
 impl Trees for LocalOnly<'_> {
     fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
-        let edge = self
-            .node
-            .inputs
-            .get(input)
-            .ok_or_else(|| refused("a file operation reads an input it does not have", None))?;
+        let edge = edge(self.node, input)?;
         match self.build.local(edge.vertex)? {
             Some(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
             None => Ok(Arc::new(EmptyTree)),

@@ -7,6 +7,7 @@
 //!
 //! Grammar: Dockerfile reference and BuildKit's parser, whose decisions count where the reference is silent.
 
+mod arguments;
 mod expand;
 mod flags;
 mod instruction;

@@ -1,3 +1,4 @@
+use crate::Network;
 use std::fmt::Write as _;
 use std::time::Instant;
 
