@@ -393,3 +393,44 @@ fn what_is_said_of_steps_reaches_them() {
     assert_eq!(image["config"]["config"]["Labels"], serde_json::json!({ "a": "b", "c": "d" }));
     assert_eq!(image["annotations"]["k"], "v");
 }
+
+#[test]
+fn what_moved_or_was_touched_but_is_the_same_costs_nothing() {
+    let program = Program::new();
+    let below = with_shell("ARG MOVED\nLABEL moved=$MOVED\n");
+    let base = |moved: &str| {
+        let mut command = program.command("build -q -t base:1 .");
+        command.arg(format!("--build-arg=MOVED={moved}")).current_dir(below.path());
+        success(command.env("SOURCE_DATE_EPOCH", "1700000000")).0
+    };
+    let first = base("no");
+    let text = "FROM base:1\nCOPY data /data\nRUN cat /data > /made\n";
+    let context = Context::with_dockerfile(text).file("data", "");
+    let write = |content: &str, mtime: u64| {
+        fs_err::write(context.join("data"), content).expect("the context can be written");
+        let file = fs_err::OpenOptions::new().write(true).open(context.join("data"));
+        let mtime = std::time::UNIX_EPOCH + std::time::Duration::from_secs(mtime);
+        file.and_then(|file| file.into_file().set_modified(mtime)).expect("times can be set");
+    };
+    let build = || {
+        let mut command = program.command("build -t app --progress plain .");
+        success(command.env("SOURCE_DATE_EPOCH", "1700000000").current_dir(context.path())).1
+    };
+    write("the same", 1_600_000_000);
+    let built = build();
+    assert!(built.contains("2 steps run, 0 cached"), "{built}");
+
+    // Another image under the same name, with the same files.
+    assert_ne!(base("yes"), first);
+    let moved = build();
+    assert!(moved.contains("0 steps run, 2 cached"), "{moved}");
+
+    // The copy is made again, for it has a new time; what reads the file is not run again.
+    write("the same", 1_600_000_001);
+    let touched = build();
+    assert!(touched.contains("1 step run, 1 cached"), "{touched}");
+
+    write("another", 1_600_000_001);
+    let changed = build();
+    assert!(changed.contains("2 steps run, 0 cached"), "{changed}");
+}
