@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Thread;
 
 use oci::{Digest, Reference};
 use snapshot::{BlobLayer, LayerSource};
@@ -97,9 +98,9 @@ impl<'a> Fetcher<'a> {
         let counter = Arc::clone(&done);
         let progress: registry::ProgressFn =
             Arc::new(move |bytes| counter.store(bytes, Ordering::Relaxed));
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let teller = scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     self.reporter.transfer(
                         id,
@@ -111,10 +112,23 @@ impl<'a> Fetcher<'a> {
                     std::thread::park_timeout(std::time::Duration::from_millis(100));
                 }
             });
-            let outcome = self.images.fetch_layer(reference, blob, &progress);
-            over.store(true, Ordering::Relaxed);
-            outcome
+            // Also when the transfer panics: the scope waits for its thread.
+            let _end = End { over: &over, teller: teller.thread() };
+            self.images.fetch_layer(reference, blob, &progress)
         })
+    }
+}
+
+/// Ends the thread that tells of a transfer, at once and not after its next pause.
+struct End<'a> {
+    over: &'a AtomicBool,
+    teller: &'a Thread,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.teller.unpark();
     }
 }
 

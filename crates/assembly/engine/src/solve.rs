@@ -7,7 +7,6 @@ use build_api::BuildError;
 use llb::pb::op::Kind;
 use oci::Digest;
 
-use crate::contents::{self, Times};
 use crate::driver::Work;
 use crate::error::{chain, failed};
 use crate::records::{self, LayerRecord};
@@ -65,8 +64,7 @@ impl Work for Build<'_> {
         let node = self.node(vertex);
         match node.kind() {
             Some(Kind::File(file)) => {
-                let changes = self.changes(vertex, file)?;
-                let digest = contents::digest(&changes, Times::Count, self.store)?;
+                let (_, digest) = self.changes(vertex, file)?;
                 Ok(Some(Digest::of(format!("changes 1\n{digest}").as_bytes())))
             }
             Some(Kind::Exec(exec)) => {

@@ -59,7 +59,8 @@ pub(crate) struct Build<'a> {
 pub(crate) struct VertexState {
     pub(crate) value: OnceLock<Value>,
     pub(crate) found: Mutex<Option<StackLayer>>,
-    pub(crate) changes: OnceLock<Arc<Changeset>>,
+    /// For a file operation: what it changes, and the digest of that with its times.
+    pub(crate) changes: OnceLock<(Arc<Changeset>, Digest)>,
     /// When it began and ended to run, since the build began.
     pub(crate) ran: OnceLock<(Duration, Duration)>,
     /// Keys under which its layer is recorded once that is durable.
@@ -301,9 +302,9 @@ impl Build<'_> {
         &self,
         vertex: usize,
         file: &llb::pb::FileOp,
-    ) -> Result<Arc<Changeset>, BuildError> {
-        if let Some(changes) = self.state[vertex].changes.get() {
-            return Ok(Arc::clone(changes));
+    ) -> Result<(Arc<Changeset>, Digest), BuildError> {
+        if let Some(known) = self.state[vertex].changes.get() {
+            return Ok(known.clone());
         }
         let node = self.node(vertex);
         let making =
@@ -316,7 +317,8 @@ impl Build<'_> {
                     return Err(self.step_failure(node, chain(&error), None, Vec::new(), None));
                 }
             };
-        Ok(Arc::clone(self.state[vertex].changes.get_or_init(|| changes)))
+        let digest = contents::digest(&changes, Times::Count, self.store)?;
+        Ok(self.state[vertex].changes.get_or_init(|| (changes, digest)).clone())
     }
 
     fn step_failure(
@@ -352,8 +354,7 @@ impl Build<'_> {
                 self.finish(vertex, value);
             }
             Some(Kind::File(file)) => {
-                let changes = self.changes(vertex, file)?;
-                let key = contents::digest(&changes, Times::Count, self.store)?;
+                let (changes, key) = self.changes(vertex, file)?;
                 let layer = StackLayer::made(Layer::changes(changes), key.to_string());
                 self.finish_layer(vertex, layer)?;
                 // Recorded when it is durable, see `record_made`.
