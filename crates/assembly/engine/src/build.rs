@@ -115,14 +115,10 @@ pub(crate) fn build(
                 .map_err(failed("cannot unpack the result"))?;
         }
     }
-    let network = || exporters::Network {
-        client: engine.remote.client().clone(),
-        runtime: engine.remote.handle(),
-    };
     let context = ExportContext {
         store: &engine.store,
         fetch: &|blob| fetcher.fetch(blob).map_err(Into::into),
-        network: &network,
+        network: &|| engine.network(),
         progress,
         began: reporter.began,
         epoch: Some(epoch),

@@ -82,6 +82,11 @@ impl Engine {
         &self.remote
     }
 
+    /// The way to registries, as exporters take it. Connects nothing yet.
+    fn network(&self) -> exporters::Network {
+        exporters::Network { client: self.remote.client().clone(), runtime: self.remote.handle() }
+    }
+
     fn snapshots(&self) -> Result<Snapshots, BuildError> {
         let identity = self.options.identity.as_ref();
         let identity = identity

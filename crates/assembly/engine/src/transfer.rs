@@ -145,14 +145,10 @@ impl Engine {
         let images = Images::new(self.store.clone(), self.remote.clone(), PullPolicy::Missing);
         let reporter = Reporter::new(progress);
         let fetcher = Fetcher::new(&self.store, &images, reporter);
-        let network = || exporters::Network {
-            client: self.remote.client().clone(),
-            runtime: self.remote.handle(),
-        };
         let context = ExportContext {
             store: &self.store,
             fetch: &|blob| fetcher.fetch_anywhere(blob).map_err(Into::into),
-            network: &network,
+            network: &|| self.network(),
             progress,
             began: reporter.began,
             epoch: None,
