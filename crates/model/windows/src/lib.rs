@@ -5,20 +5,23 @@
 //! no files and knows neither tar nor images.
 #![warn(missing_docs)]
 
+mod catalogue;
+mod compat;
 mod names;
 mod path;
-mod releases;
 mod security;
 
+pub use catalogue::{
+    BaseImage, Catalogue, Host, REGISTRY, Release, Source, Support, base_of, build_of, catalogue,
+    host_named, release_named, release_of_build, release_of_tag,
+};
+pub use compat::{Isolation, Rule, Verdict, choose, compat};
 pub use names::{
     MAX_COMPONENT_UNITS, MAX_PATH_UNITS, NameError, check_component, check_path, compare, fold,
     is_device_name,
 };
 pub use path::{
     PathError, image_path, link_target_from_windows, link_target_to_windows, stored_path,
-};
-pub use releases::{
-    Base, Hosts, RELEASES, Release, base_of, build_of, hosts_for, release_of_build, release_of_tag,
 };
 pub use security::{
     SD_ADMIN, SD_DIR, SD_FILE, SD_USER, SdError, base64, check_security_descriptor, from_base64,
