@@ -1,5 +1,7 @@
 //! The `--flags` of an instruction.
 
+use std::ops::Range;
+
 use report::{Diagnostic, Span, did_you_mean};
 
 use crate::instruction::Word;
@@ -15,10 +17,11 @@ pub(crate) enum Takes {
     Texts,
 }
 
-/// A flag as written, unquoted, and its place.
+/// A flag as written, unquoted, and its place in the source and in the instruction's text.
 pub(crate) struct Flag {
     pub(crate) text: String,
     pub(crate) span: Span,
+    pub(crate) range: Range<usize>,
 }
 
 /// Flags that were found, by name.

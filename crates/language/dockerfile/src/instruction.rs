@@ -1,12 +1,15 @@
 use report::{Diagnostic, SourceText, Span};
 
 use crate::lines::Directive;
+use crate::syntax::Syntax;
 
 /// A Dockerfile, as far as it could be understood.
 #[derive(Clone, Debug)]
 pub struct Dockerfile {
     /// The text.
     pub source: SourceText,
+    /// The text in tokens, nothing left out.
+    pub syntax: Syntax,
     /// The escape character, `\` unless a directive says `` ` ``.
     pub escape: char,
     /// The directives at its top.

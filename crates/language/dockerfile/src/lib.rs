@@ -11,12 +11,14 @@ mod arguments;
 mod expand;
 mod flags;
 mod instruction;
+mod limits;
 mod lines;
 mod mount;
 mod parse;
 mod pattern;
 mod signal;
 mod split;
+mod syntax;
 
 pub use expand::{Expand, ExpandError, Expanded, Variables, expand};
 pub use instruction::{
@@ -27,3 +29,4 @@ pub use lines::Directive;
 pub use mount::{Mount, MountError, MountKind, Sharing, mounts_from};
 pub use parse::{is_heredoc, parse, parse_trigger};
 pub use signal::is_signal;
+pub use syntax::{Edit, EditError, Syntax, Token, TokenKind, edit};

@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use report::{Diagnostic, Span};
 
+use crate::limits::{MAX_COMMENTS, MAX_LINE};
+use crate::syntax::{TokenKind, Tokens};
+
 /// A parser directive: `# escape=` and its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directive {
@@ -21,7 +24,9 @@ pub struct Directive {
 pub(crate) struct Line {
     pub(crate) text: String,
     /// Where pieces of `text` come from: offset in it, offset in the source.
-    pieces: Vec<(usize, usize)>,
+    pieces: Vec<(u32, u32)>,
+    /// Number of the first token of its text.
+    first_token: usize,
     /// First and last line in the source, from 1.
     pub(crate) lines: (usize, usize),
     /// Comments right above it.
@@ -32,7 +37,8 @@ pub(crate) struct Line {
 
 impl Line {
     fn push(&mut self, text: &str, source: usize) {
-        self.pieces.push((self.text.len(), source));
+        let offset = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        self.pieces.push((offset(self.text.len()), offset(source)));
         self.text.push_str(text);
     }
 
@@ -46,9 +52,9 @@ impl Line {
     }
 
     fn place(&self, offset: usize) -> usize {
-        let after = self.pieces.partition_point(|(logical, _)| *logical <= offset);
+        let after = self.pieces.partition_point(|(logical, _)| *logical as usize <= offset);
         let (logical, source) = self.pieces.get(after.saturating_sub(1)).copied().unwrap_or((0, 0));
-        source + offset.saturating_sub(logical)
+        source as usize + offset.saturating_sub(logical as usize)
     }
 
     /// Where it stands in the source, without here-documents.
@@ -67,21 +73,24 @@ pub(crate) struct Reader<'a> {
     pub(crate) escape: char,
     pub(crate) directives: Vec<Directive>,
     directives_done: bool,
+    /// A `#!` line came first: behind it BuildKit still finds `syntax` and `check`, but no `escape`.
+    shebang: bool,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) tokens: Tokens,
 }
 
 /// One line of the source.
 struct Physical<'a> {
     /// Without its end.
     text: &'a str,
-    /// With its end.
-    full: &'a str,
     start: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(text: &'a str, escape: char, directives: bool) -> Self {
         let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let mut tokens = Tokens::default();
+        tokens.to(TokenKind::ByteOrderMark, at);
         Self {
             text,
             at,
@@ -89,7 +98,9 @@ impl<'a> Reader<'a> {
             escape,
             directives: Vec::new(),
             directives_done: !directives,
+            shebang: false,
             diagnostics: Vec::new(),
+            tokens,
         }
     }
 
@@ -100,21 +111,27 @@ impl<'a> Reader<'a> {
         loop {
             let physical = self.physical()?;
             let trimmed = physical.text.trim_start();
+            let indent = physical.text.len() - trimmed.len();
+            self.tokens.to(TokenKind::Space, physical.start + indent);
             let directive = self.directive(trimmed, &physical);
             if let Some(comment) = trimmed.strip_prefix('#') {
+                let kind = if directive { TokenKind::Directive } else { TokenKind::Comment };
+                self.tokens.to(kind, self.at);
                 match comment.trim() {
                     _ if directive => {}
                     "" => comments.clear(),
-                    comment => comments.push(comment.to_owned()),
+                    comment if comments.len() < MAX_COMMENTS => comments.push(comment.to_owned()),
+                    _ => {}
                 }
                 continue;
             }
-            let indent = physical.text.len() - trimmed.len();
             let (text, more) = self.continued(trimmed);
-            if !more && text.is_empty() {
+            if !more && text.is_empty() || self.too_long(&line, &physical) {
+                self.tokens.to(TokenKind::Space, self.at);
                 continue;
             }
-            line.push(text, physical.start + indent);
+            line.first_token = self.tokens.len();
+            self.piece(&mut line, text, physical.start + indent, more);
             line.lines = (self.line, self.line);
             if more {
                 self.continuation(&mut line);
@@ -127,35 +144,80 @@ impl<'a> Reader<'a> {
 
     /// Appends continuation lines up to one that ends the instruction.
     fn continuation(&mut self, line: &mut Line) {
+        let mut refused = false;
         while let Some(physical) = self.physical() {
             let trimmed = physical.text.trim_start();
             if trimmed.starts_with('#') {
+                let indent = physical.text.len() - trimmed.len();
+                self.tokens.to(TokenKind::Space, physical.start + indent);
+                self.tokens.to(TokenKind::Comment, self.at);
                 continue;
             }
             if trimmed.is_empty() {
                 let here = Span::new(physical.start, physical.start + physical.text.len());
                 line.gap.get_or_insert(here);
+                self.tokens.to(TokenKind::Space, self.at);
                 continue;
             }
             let (text, more) = self.continued(physical.text);
-            line.push(text, physical.start);
+            refused = refused || self.too_long(line, &physical);
+            if refused {
+                self.tokens.to(TokenKind::Unread, self.at);
+            } else {
+                self.piece(line, text, physical.start, more);
+            }
             if !more {
                 return;
             }
         }
     }
 
+    /// Adds a piece of an instruction, of the line read last.
+    fn piece(&mut self, line: &mut Line, text: &str, start: usize, more: bool) {
+        line.push(text, start);
+        self.tokens.to(TokenKind::Arguments, start + text.len());
+        self.tokens.to(if more { TokenKind::Continuation } else { TokenKind::Space }, self.at);
+    }
+
+    /// Whether an instruction gets too long with another line; says so then.
+    fn too_long(&mut self, line: &Line, physical: &Physical<'_>) -> bool {
+        if line.text.len() + physical.text.len() <= MAX_LINE {
+            return false;
+        }
+        let start = physical.start;
+        let message =
+            format!("an instruction with its continuation lines may have {MAX_LINE} bytes");
+        self.diagnostics.push(
+            Diagnostic::error(message, Span::new(start, start + physical.text.len()))
+                .hint("keep what is that long in a file of the build context"),
+        );
+        true
+    }
+
+    /// Gives the parts of an instruction's text their kinds; `marks` are places in it in order.
+    pub(crate) fn mark(&mut self, line: &Line, marks: &[(Range<usize>, TokenKind)]) {
+        let marks = marks.iter().filter(|(range, _)| !range.is_empty());
+        let marks: Vec<_> = marks.map(|(range, kind)| (line.span(range), *kind)).collect();
+        self.tokens.mark(line.first_token, &marks);
+    }
+
     /// The body of a here-document up to its terminator; `None` when that is missing. Then the rest of the file is gone:
     /// lines of a document, read as instructions, would only make noise.
-    pub(crate) fn heredoc(&mut self, name: &str, chomp: bool) -> Option<String> {
-        let mut body = String::new();
+    pub(crate) fn heredoc(&mut self, name: &str, chomp: bool) -> Option<&'a str> {
+        let start = self.at;
         while let Some(physical) = self.physical() {
             let end = physical.text;
-            if (if chomp { end.trim_start_matches('\t') } else { end }) == name {
-                return Some(body);
+            let bare = if chomp { end.trim_start_matches('\t') } else { end };
+            if bare == name {
+                let name_start = physical.start + end.len() - bare.len();
+                self.tokens.to(TokenKind::Heredoc, physical.start);
+                self.tokens.to(TokenKind::Space, name_start);
+                self.tokens.to(TokenKind::HeredocEnd, name_start + bare.len());
+                self.tokens.to(TokenKind::Space, self.at);
+                return Some(self.text.get(start..physical.start).unwrap_or_default());
             }
-            body.push_str(physical.full);
         }
+        self.tokens.to(TokenKind::Heredoc, self.at);
         None
     }
 
@@ -171,7 +233,7 @@ impl<'a> Reader<'a> {
         let start = self.at;
         self.at += length;
         self.line += 1;
-        Some(Physical { text: full.trim_end_matches(['\r', '\n']), full, start })
+        Some(Physical { text: full.trim_end_matches(['\r', '\n']), start })
     }
 
     /// `text` without a continuation at its end, and whether there was one. An escape character that is itself escaped
@@ -187,6 +249,10 @@ impl<'a> Reader<'a> {
     /// Reads a directive from a line, if it is one; directives end with the first line that is none.
     fn directive(&mut self, trimmed: &str, physical: &Physical<'_>) -> bool {
         if self.directives_done {
+            return false;
+        }
+        if self.line == 1 && trimmed.starts_with("#!") {
+            self.shebang = true;
             return false;
         }
         let parsed = trimmed.strip_prefix('#').and_then(|comment| {
@@ -211,7 +277,11 @@ impl<'a> Reader<'a> {
             );
             return true;
         }
-        if name == "escape" {
+        if name == "escape" && self.shebang {
+            let message = "the escape directive has no meaning behind a #! line";
+            self.diagnostics
+                .push(Diagnostic::error(message, span).hint("remove the #! line or the directive"));
+        } else if name == "escape" {
             match value.as_str() {
                 "\\" => self.escape = '\\',
                 "`" => self.escape = '`',
@@ -267,7 +337,7 @@ mod tests {
     fn a_here_document_ends_with_its_name() {
         let mut reader = Reader::new("RUN <<E\n a\n\tE\nE\nX", '\\', true);
         reader.next().unwrap();
-        assert_eq!(reader.heredoc("E", false).as_deref(), Some(" a\n\tE\n"));
+        assert_eq!(reader.heredoc("E", false), Some(" a\n\tE\n"));
         assert_eq!(reader.next().unwrap().text, "X");
         assert_eq!(reader.heredoc("E", false), None);
     }

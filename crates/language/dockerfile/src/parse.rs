@@ -7,6 +7,7 @@ use crate::flags::{Flag, Flags, Takes};
 use crate::instruction::{Dockerfile, Heredoc, Instruction, Kind, Stage, Word};
 use crate::lines::{Line, Reader};
 use crate::split;
+use crate::syntax::TokenKind;
 
 /// The instructions there are.
 pub(crate) const KEYWORDS: [&str; 18] = [
@@ -80,6 +81,7 @@ pub fn parse(source: &SourceText) -> Dockerfile {
     diagnostics.sort_by_key(|diagnostic| diagnostic.span);
     Dockerfile {
         source: source.clone(),
+        syntax: reader.tokens.finish(&source.text),
         escape: reader.escape,
         directives: reader.directives,
         preamble,
@@ -123,6 +125,7 @@ pub(crate) struct Parser<'a> {
 pub(crate) struct Parts<'l> {
     pub(crate) line: &'l Line,
     pub(crate) keyword: Word,
+    keyword_at: Range<usize>,
     pub(crate) flags: Vec<Flag>,
     /// Arguments without flags.
     pub(crate) rest: &'l str,
@@ -151,6 +154,7 @@ impl Parser<'_> {
             ));
         }
         let mut parts = self.parts(line, 0);
+        self.mark(line, &parts);
         let known = KEYWORDS.contains(&parts.keyword.text.to_uppercase().as_str());
         if parts.may_have_heredocs(self.reader.escape) && line.text.contains("<<") {
             parts.heredocs = self.heredocs(line);
@@ -169,6 +173,19 @@ impl Parser<'_> {
             comments: line.comments.clone(),
             kind,
         }
+    }
+
+    /// Tells the tokens of an instruction apart.
+    fn mark(&mut self, line: &Line, parts: &Parts<'_>) {
+        if self.fixed.is_some() {
+            return;
+        }
+        let mut marks = Vec::with_capacity(parts.flags.len() + 2);
+        marks.push((parts.keyword_at.clone(), TokenKind::Keyword));
+        let flags = parts.flags.iter();
+        marks.extend(flags.map(|flag| (flag.range.clone(), TokenKind::Flag)));
+        marks.push((parts.rest_at..parts.rest_at + parts.rest.len(), TokenKind::Arguments));
+        self.reader.mark(line, &marks);
     }
 
     pub(crate) fn unknown(&mut self, parts: &Parts<'_>, previous: Option<&String>) {
@@ -199,7 +216,11 @@ impl Parser<'_> {
         let rest_text = rest_text.trim();
         let flags = flags
             .into_iter()
-            .map(|flag| Flag { text: flag.text, span: self.span(line, &flag.range) })
+            .map(|flag| Flag {
+                text: flag.text,
+                span: self.span(line, &flag.range),
+                range: flag.range,
+            })
             .collect();
         Parts {
             line,
@@ -207,6 +228,7 @@ impl Parser<'_> {
                 text: line.text.get(keyword.clone()).unwrap_or_default().to_owned(),
                 span: self.span(line, &keyword),
             },
+            keyword_at: keyword,
             flags,
             rest: rest_text,
             rest_at: arguments.start + rest + gap,
@@ -233,7 +255,7 @@ impl Parser<'_> {
                             found.name
                         )));
                     }
-                    found.body = body.unwrap_or_default();
+                    body.unwrap_or_default().clone_into(&mut found.body);
                     heredocs.push(found);
                 }
                 Ok(None) => {}
