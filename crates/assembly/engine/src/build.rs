@@ -228,7 +228,9 @@ fn compile_options(
         build_args: request.build_args.clone(),
         labels: request.labels.clone(),
         contexts: named.collect(),
-        context_excludes: contexts.excludes.get(MAIN).cloned().unwrap_or_default(),
+        context: frontend::Context::Directory {
+            excludes: contexts.excludes.get(MAIN).cloned().unwrap_or_default(),
+        },
         no_cache: match &request.no_cache {
             NoCache::Never => frontend::NoCache::Never,
             NoCache::Always => frontend::NoCache::Always,

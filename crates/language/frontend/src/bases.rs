@@ -155,14 +155,15 @@ impl Compiler<'_> {
         let platform = self.wanted_platform(index);
         let options = self.options;
         match options.contexts.get(name) {
-            Some(Context::Directory { .. }) => {
-                let output = self.local(name);
+            Some(Context::Directory { .. } | Context::Git(_) | Context::Http { .. }) => {
+                let output = self.context_source(name);
+                let local = self.is_directory(name);
                 let stage = &mut self.stages[index];
                 stage.output = Some(output);
-                stage.context = Some(name.to_owned());
+                stage.context = local.then(|| name.to_owned());
                 stage.image = empty_image(&platform);
                 if !platform.is_windows() {
-                    // A directory is no image: what stands on it gets its PATH when it is dispatched.
+                    // Files alone are no image: what stands on it gets its PATH when it is dispatched.
                     stage.image.config.env = Vec::new();
                 }
                 stage.platform = Some(platform);

@@ -1,12 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dockerfile::{Dockerfile, Expand, Expanded, Kind, Variables, expand};
-use llb::{Graph, Metadata, Output, SourceFile, attr, pb};
+use llb::{Graph, Output, SourceFile, attr, pb};
 use oci::{Digest, Platform};
 use report::{Diagnostic, Severity, Span};
 
 use crate::env::Env;
-use crate::options::{CompileOptions, Compiled, Context, ImageResolver, Step};
+use crate::options::{CompileOptions, Compiled, ImageResolver, Step};
 use crate::stage::{Base, DEFAULT_PATH, StageState};
 use crate::stages::context_name;
 use crate::{paths, text};
@@ -25,8 +25,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) epoch: Option<i64>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) steps: Vec<(Output, Step)>,
-    /// Sources of local contexts, made when first needed; the main one is `context`.
-    locals: BTreeMap<String, Output>,
+    /// Sources of contexts that are no images, made when first needed; the main one is `context`.
+    pub(crate) sources: BTreeMap<String, Output>,
     pub(crate) used_paths: BTreeMap<String, BTreeSet<String>>,
     /// Bytes of variables in all steps so far.
     pub(crate) step_bytes: usize,
@@ -62,7 +62,7 @@ impl<'a> Compiler<'a> {
             epoch: None,
             diagnostics: file.diagnostics.clone(),
             steps: Vec::new(),
-            locals: BTreeMap::new(),
+            sources: BTreeMap::new(),
             used_paths: BTreeMap::new(),
             step_bytes: 0,
         }
@@ -206,53 +206,6 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The source of a local directory: the main context or a named one.
-    pub(crate) fn local(&mut self, name: &str) -> Output {
-        if let Some(known) = self.locals.get(name) {
-            return *known;
-        }
-        let mut source = pb::SourceOp { identifier: format!("local://{name}"), attrs: Vec::new() };
-        let (shown, hint, excludes) = match self.options.contexts.get(name) {
-            Some(Context::Directory { excludes }) if name != MAIN_CONTEXT => (
-                format!("[context {name}] load from client"),
-                format!("context:{name}-"),
-                excludes.as_slice(),
-            ),
-            _ => (
-                "[internal] load build context".to_owned(),
-                MAIN_CONTEXT.to_owned(),
-                self.options.context_excludes.as_slice(),
-            ),
-        };
-        if !excludes.is_empty() {
-            source.set_attr(attr::EXCLUDE_PATTERNS, text::json_list(excludes));
-        }
-        source.set_attr(attr::SHARED_KEY_HINT, hint);
-        let output = self.graph.source(source, None, Metadata::named(shown.clone()));
-        self.locals.insert(name.to_owned(), output);
-        self.used_paths.entry(name.to_owned()).or_default();
-        let step = Step {
-            name: shown,
-            stage: String::new(),
-            platform: self.options.build_platform.clone(),
-            span: Span::default(),
-            ignore_cache: false,
-        };
-        self.steps.push((output, step));
-        output
-    }
-
-    /// Remembers that a path of a stage's file system is used, where that is a local directory's.
-    pub(crate) fn uses(&mut self, source: Option<usize>, path: &str) {
-        let context = match source {
-            None => Some(MAIN_CONTEXT.to_owned()),
-            Some(stage) => self.stages[stage].context.clone(),
-        };
-        if let Some(context) = context {
-            self.used_paths.entry(context).or_default().insert(paths::join("/", path));
-        }
-    }
-
     pub(crate) fn step(
         &mut self,
         output: Output,
@@ -268,10 +221,11 @@ impl<'a> Compiler<'a> {
     }
 
     fn finish(mut self, target: usize, warnings: Vec<Diagnostic>) -> Compiled {
-        for (name, output) in &self.locals {
+        for (name, output) in &self.sources {
             let used = self.used_paths.get(name).cloned().unwrap_or_default();
             if let Some(paths) = follow_paths(&used)
                 && !paths.is_empty()
+                && self.is_directory(name)
             {
                 let list = text::json_list(&paths);
                 self.graph.set_source_attr(*output, attr::FOLLOW_PATHS, &list);

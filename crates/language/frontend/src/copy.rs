@@ -1,5 +1,5 @@
 use dockerfile::{CopyFiles, Expand, Instruction, Word};
-use llb::{FileAction, Metadata, Output, attr, pb};
+use llb::{FileAction, GitSource, Metadata, Output, attr, pb};
 use oci::Digest;
 use report::Diagnostic;
 
@@ -23,7 +23,7 @@ struct Plan<'a> {
     owner: Option<pb::ChownOpt>,
     mode: i32,
     mode_text: String,
-    checksum: Option<Digest>,
+    checksum: Option<String>,
     windows: bool,
     /// Name of the step.
     name: String,
@@ -42,11 +42,11 @@ impl Compiler<'_> {
         let windows = self.stages[index].windows();
         let chown = self.optional_word(index, copy.chown.as_ref())?;
         let chmod = self.optional_word(index, copy.chmod.as_ref())?;
-        let checksum = self.checksum(index, copy)?;
         let mut sources = Vec::with_capacity(copy.sources.len());
         for word in &copy.sources {
             sources.push(self.word(index, word)?);
         }
+        let checksum = self.checksum(index, copy, &sources)?;
         let dest = self.word(index, &copy.dest)?;
         let mut inline = Vec::with_capacity(copy.inline.len());
         for file in &copy.inline {
@@ -139,25 +139,35 @@ impl Compiler<'_> {
         Ok(Some(self.word(index, word)?).filter(|text| !text.is_empty()))
     }
 
-    fn checksum(&mut self, index: usize, copy: &CopyFiles) -> Result<Option<Digest>, Stop> {
+    /// `--checksum`: a digest for a file, a commit or the beginning of its name for a repository.
+    fn checksum(
+        &mut self,
+        index: usize,
+        copy: &CopyFiles,
+        sources: &[String],
+    ) -> Result<Option<String>, Stop> {
         let Some(word) = &copy.checksum else { return Ok(None) };
         let text = self.word(index, word)?;
         if text.is_empty() {
             return Ok(None);
         }
-        let wrong = if copy.sources.len() != 1 || !copy.inline.is_empty() {
-            "checksum can't be specified for multiple sources".to_owned()
-        } else if !copy.sources.iter().any(|source| {
-            ["http://", "https://", "$", "git"].iter().any(|start| source.text.starts_with(start))
-        }) {
-            "checksum requires HTTP(S) or Git sources".to_owned()
-        } else {
-            match text.parse() {
-                Ok(digest) => return Ok(Some(digest)),
-                Err(_) => format!("invalid checksum {text:?}"),
+        let mut hint = "write --checksum=sha256: and 64 hexadecimal digits, for one address";
+        let wrong = match sources {
+            [source] if copy.inline.is_empty() && git_source(source).is_some() => {
+                let hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if hex && (4..=64).contains(&text.len()) {
+                    return Ok(Some(text));
+                }
+                hint = "of a repository it is the commit, or at least the first 4 digits of it";
+                format!("invalid checksum {text:?}")
             }
+            [source] if copy.inline.is_empty() && is_http(source) => match text.parse::<Digest>() {
+                Ok(_) => return Ok(Some(text)),
+                Err(_) => format!("invalid checksum {text:?}"),
+            },
+            [_] if copy.inline.is_empty() => "checksum requires HTTP(S) or Git sources".to_owned(),
+            _ => "checksum can't be specified for multiple sources".to_owned(),
         };
-        let hint = "write --checksum=sha256: and 64 hexadecimal digits, for one address";
         self.report(Diagnostic::error(wrong, word.span).hint(hint));
         Err(Stop)
     }
@@ -208,8 +218,8 @@ impl Compiler<'_> {
         source: Option<usize>,
     ) -> Result<Option<Output>, Stop> {
         let Some(stage) = source else {
-            let local = paths.iter().any(|path| !is_http(path) && !is_git(path));
-            return Ok(local.then(|| self.local(MAIN_CONTEXT)));
+            let local = paths.iter().any(|path| !is_http(path) && git_source(path).is_none());
+            return Ok(local.then(|| self.context_source(MAIN_CONTEXT)));
         };
         if self.stages[stage].done && stage != index {
             return Ok(self.stages[stage].output);
@@ -251,17 +261,15 @@ impl Compiler<'_> {
         path: &str,
         word: &Word,
     ) -> Result<FileAction, Stop> {
-        if is_git(path) {
-            let mut diagnostic = if plan.add {
-                let message = "ADD from a git repository is not supported by this builder";
-                Diagnostic::error(message, word.span)
-            } else {
-                Diagnostic::error("source can't be a git ref for COPY", word.span)
-            };
-            diagnostic.hint =
-                Some("clone it in a RUN step, or ADD an archive of the commit".to_owned());
-            self.report(diagnostic);
-            return Err(Stop);
+        if let Some(git) = git_source(path) {
+            if !plan.add {
+                self.report(
+                    Diagnostic::error("source can't be a git ref for COPY", word.span)
+                        .hint("use ADD for repositories"),
+                );
+                return Err(Stop);
+            }
+            return self.copy_git(index, plan, git, word);
         }
         if is_http(path) {
             if !plan.add {
@@ -273,10 +281,6 @@ impl Compiler<'_> {
             }
             return Ok(self.copy_http(index, plan, path));
         }
-        if plan.checksum.is_some() {
-            self.error("checksum requires HTTP(S) or Git sources", word.span);
-            return Err(Stop);
-        }
         let action = plan.copy_local(path).map_err(|error| {
             self.error(format!("source: {error}"), word.span);
             Stop
@@ -285,12 +289,31 @@ impl Compiler<'_> {
         Ok(action)
     }
 
+    fn copy_git(
+        &mut self,
+        index: usize,
+        plan: &Plan<'_>,
+        git: Result<GitSource, String>,
+        word: &Word,
+    ) -> Result<FileAction, Stop> {
+        let source = git.and_then(|git| plan.git(git)).map_err(|message| {
+            self.error(message, word.span);
+            Stop
+        })?;
+        let metadata = Metadata { ignore_cache: false, ..Metadata::named(plan.name.clone()) };
+        let output = self.graph.source(source.to_op(), None, metadata);
+        let platform = self.platform(index);
+        self.step(output, index, plan.name.clone(), platform, plan.instruction.span);
+        let copy = pb::FileActionCopy { src: "/".to_owned(), ..plan.action() };
+        Ok(FileAction::Copy { from: Some(output), copy })
+    }
+
     fn copy_http(&mut self, index: usize, plan: &Plan<'_>, address: &str) -> FileAction {
         let file = file_name(address);
         let mut source = pb::SourceOp { identifier: address.to_owned(), attrs: Vec::new() };
         source.set_attr(attr::HTTP_FILENAME, file.clone());
         if let Some(checksum) = &plan.checksum {
-            source.set_attr(attr::HTTP_CHECKSUM, checksum.as_str());
+            source.set_attr(attr::HTTP_CHECKSUM, checksum.clone());
         }
         let metadata = self.metadata(index, &plan.name, plan.instruction);
         let output = self.graph.source(source, None, Metadata { ignore_cache: false, ..metadata });
@@ -331,6 +354,25 @@ impl Compiler<'_> {
 }
 
 impl Plan<'_> {
+    /// A repository with what the instruction's flags say of it.
+    fn git(&self, git: GitSource) -> Result<GitSource, String> {
+        let flag = self.copy.keep_git_dir;
+        let keep_git_dir = match (git.keep_git_dir, flag) {
+            (Some(query), Some(flag)) if query != flag => {
+                return Err("inconsistent keep-git-dir configuration".to_owned());
+            }
+            (query, flag) => query.or(flag),
+        };
+        let checksum = match (git.checksum.as_str(), self.checksum.as_deref().unwrap_or("")) {
+            (query, flag) if !query.is_empty() && !flag.is_empty() && query != flag => {
+                return Err(format!("checksum mismatch {flag:?} != {query:?}"));
+            }
+            ("", flag) => flag.to_owned(),
+            (query, _) => query.to_owned(),
+        };
+        Ok(GitSource { keep_git_dir, checksum, ..git })
+    }
+
     /// Of a path in a context, stage or image.
     fn copy_local(&self, path: &str) -> Result<FileAction, paths::PathError> {
         let windows = self.windows;
@@ -378,29 +420,15 @@ impl Plan<'_> {
     }
 }
 
-/// Whether a source is an address, rather than a path.
-fn is_http(source: &str) -> bool {
-    (source.starts_with("http://") || source.starts_with("https://")) && !is_git(source)
+/// The repository that a source names. What could be a path as well is a path.
+fn git_source(source: &str) -> Option<Result<GitSource, String>> {
+    let found = GitSource::parse(source)?;
+    if found.as_ref().is_ok_and(|git| git.looks_local) { None } else { Some(found) }
 }
 
-/// Whether a source is a git repository: `git@host:path`, `git://`, `ssh://`, or an address whose path ends with `.git`.
-fn is_git(source: &str) -> bool {
-    if source.starts_with("git://") || source.starts_with("ssh://") {
-        return true;
-    }
-    if let Some((user, rest)) = source.split_once('@')
-        && user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        && !user.is_empty()
-    {
-        return rest.split_once(':').is_some_and(|(host, path)| {
-            !host.is_empty() && !host.contains('/') && !path.is_empty()
-        });
-    }
-    let rest = source.strip_prefix("https://").or_else(|| source.strip_prefix("http://"));
-    rest.is_some_and(|rest| {
-        let path = rest.split(['#', '?']).next().unwrap_or_default();
-        path.contains('/') && path.rsplit_once('.').is_some_and(|(_, ending)| ending == "git")
-    })
+/// Whether a source is an address, rather than a path.
+fn is_http(source: &str) -> bool {
+    source.starts_with("http://") || source.starts_with("https://")
 }
 
 /// The name of the file at an address.
@@ -464,17 +492,9 @@ mod tests {
 
     #[test]
     fn sources_are_told_apart() {
-        for git in [
-            "https://github.com/a/b.git",
-            "https://github.com/a/b.git#v1:sub",
-            "git@github.com:a/b",
-            "git://x/y",
-        ] {
-            assert!(is_git(git), "{git}");
-        }
-        for other in ["https://x/a.tgz", "a@b", "a.git", "dir/a@b:c"] {
-            assert!(!is_git(other), "{other}");
-        }
+        assert!(git_source("https://github.com/a/b.git").is_some());
+        assert!(git_source("github.com/a/b").is_none());
+        assert!(is_http("https://x/a.tgz") && !is_http("a.tgz"));
         assert_eq!(file_name("https://aka.ms/vs/17/vc_redist.x64.exe?x=/1"), "vc_redist.x64.exe");
         assert_eq!(file_name("https://x"), "__unnamed__");
         assert_eq!(file_name("https://x/a%2fb"), "a_b");

@@ -11,6 +11,7 @@
 mod bases;
 mod checks;
 mod compiler;
+mod contexts;
 mod copy;
 mod dispatch;
 mod env;

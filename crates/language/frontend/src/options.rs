@@ -25,8 +25,8 @@ pub struct CompileOptions {
     pub labels: BTreeMap<String, String>,
     /// `--build-context`, by name.
     pub contexts: BTreeMap<String, Context>,
-    /// Patterns of the main context's `.dockerignore`, as lines; recorded on the context's vertex.
-    pub context_excludes: Vec<String>,
+    /// The main context.
+    pub context: Context,
     /// `--no-cache`, `--no-cache-filter`.
     pub no_cache: NoCache,
     /// Network of RUN steps that say nothing else.
@@ -60,7 +60,7 @@ impl CompileOptions {
             build_args: BTreeMap::new(),
             labels: BTreeMap::new(),
             contexts: BTreeMap::new(),
-            context_excludes: Vec::new(),
+            context: Context::Directory { excludes: Vec::new() },
             no_cache: NoCache::Never,
             network: llb::pb::NetMode::Unset,
             add_hosts: Vec::new(),
@@ -74,18 +74,28 @@ impl CompileOptions {
     }
 }
 
-/// What a named context is. Where it is, is its owner's matter: the definition has its name only.
+/// What the main context or a named one is. Where a directory or a layout is, is its owner's matter: the definition has
+/// its name only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Context {
-    /// A directory: source `local://NAME`, with these `.dockerignore` patterns.
+    /// A directory: source `local://NAME`, with these `.dockerignore` patterns, which its vertex records.
     Directory {
         /// Lines.
         excludes: Vec<String>,
     },
-    /// An image: source `docker-image://REFERENCE`.
+    /// An image: source `docker-image://REFERENCE`. No main context.
     Image(Reference),
-    /// An OCI layout: source `oci-layout://…@DIGEST` with attribute `oci.store` = NAME.
+    /// An OCI layout: source `oci-layout://…@DIGEST` with attribute `oci.store` = NAME. No main context.
     OciLayout,
+    /// A git repository.
+    Git(Box<llb::GitSource>),
+    /// A file on a web server, by its address: of the main context the files of an archive, else a file `context`.
+    Http {
+        /// Address.
+        address: String,
+        /// Whether the main context is what the archive holds.
+        archive: bool,
+    },
 }
 
 /// Which steps are run again although their result is known.

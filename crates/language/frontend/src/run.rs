@@ -293,7 +293,7 @@ impl Compiler<'_> {
                 }
                 self.stages[stage].output
             }
-            (_, None) if from_context => Some(self.local(crate::compiler::MAIN_CONTEXT)),
+            (_, None) if from_context => Some(self.context_source(crate::compiler::MAIN_CONTEXT)),
             (_, None) => None,
         };
         let mut selector = paths::join("/", &mount.source);

@@ -203,7 +203,6 @@ fn mistakes_are_told_with_place_and_way_out() {
     Dockerfile:2:5: unexpected key 'targt' in 'targt=/x' (did you mean target?)
     Dockerfile:3:1: RUN --security=insecure is not allowed for this build (allow it with --allow security.insecure, for Dockerfiles you trust)
     Dockerfile:4:6: source can't be a URL for COPY (use ADD for addresses)
-    Dockerfile:5:5: ADD from a git repository is not supported by this builder (clone it in a RUN step, or ADD an archive of the commit)
     Dockerfile:6:6: invalid chmod parameter: 'rwx'. it should be octal string and between 0 and 07777 (or symbolic, as in --chmod=u=rwX,go=rX)
     Dockerfile:7:8: invalid containerPort: 99999
     Dockerfile:8:12: invalid signal: SIGNOPE (write SIGTERM or a number)

@@ -7,12 +7,14 @@
 #![warn(missing_docs)]
 
 mod definition;
+mod git;
 mod graph;
 pub mod pb;
 #[cfg(test)]
 mod tests;
 
 pub use definition::{Definition, DefinitionError, Edge, Resolved, Vertex};
+pub use git::{GitMtime, GitSource};
 pub use graph::{Exec, FileAction, Graph, Metadata, Mount, MountKind, Output, SourceFile};
 
 /// Keys of source attributes, and names that have a meaning in a definition.
@@ -29,6 +31,8 @@ pub mod attr {
     pub const HTTP_CHECKSUM: &str = "http.checksum";
     /// Name of the file an HTTP source makes.
     pub const HTTP_FILENAME: &str = "http.filename";
+    /// Name of the secret with the `Authorization` header of an HTTP source.
+    pub const HTTP_HEADER_SECRET: &str = "http.authheadersecret";
     /// `default`, `pull` or `local`.
     pub const IMAGE_RESOLVE_MODE: &str = "image.resolvemode";
     /// Name of an OCI layout.

@@ -1,0 +1,10 @@
+//! What each line of the Dockerfile reference says, one test for each.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod add_git;
+mod contexts;
+mod copies;
+mod instructions;
+mod mounts;
+mod support;
