@@ -15,6 +15,17 @@ use llb::pb::file_action::Action as Wire;
 pub(crate) trait Trees {
     /// The view of an input, by its position.
     fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError>;
+
+    /// The view of an input that is changed: what is where matters, not what files hold.
+    fn base(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
+        self.view(input)
+    }
+
+    /// The number that stands for the owner of a name, where names are not looked up in the tree.
+    fn owner(&self, name: &str) -> Result<Option<u32>, TreeError> {
+        let _ = name;
+        Ok(None)
+    }
 }
 
 /// What one operation needs besides its trees.
@@ -61,7 +72,7 @@ pub(crate) fn evaluate(
             {
                 Edit::new(Arc::new(EmptyTree))
             }
-            Some(at) if at < inputs => Edit::new(trees.view(at)?),
+            Some(at) if at < inputs => Edit::new(trees.base(at)?),
             Some(at) => results
                 .get_mut(at - inputs)
                 .and_then(Option::take)
@@ -183,6 +194,9 @@ fn owner(
             Some(pb::user_opt::User::ById(id)) => Some(Id::Number(*id)),
             Some(pb::user_opt::User::ByName(_)) if making.ignore_base => None,
             Some(pb::user_opt::User::ByName(named)) => {
+                if let Some(number) = trees.owner(&named.name)? {
+                    return Ok(Some(Id::Number(number)));
+                }
                 if let Some(at) = position(named.input).filter(|at| *at < inputs) {
                     names = Some(trees.view(at)?);
                 }

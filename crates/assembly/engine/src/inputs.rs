@@ -23,10 +23,16 @@ pub(crate) struct InputViews<'a> {
     pub(crate) node: &'a Node,
 }
 
+impl InputViews<'_> {
+    /// The result that an input stands for.
+    pub(crate) fn value(&self, input: usize) -> Result<Value, BuildError> {
+        self.build.value(edge(self.node, input)?)
+    }
+}
+
 impl Trees for InputViews<'_> {
     fn view(&self, input: usize) -> Result<Arc<dyn TreeView>, BuildError> {
-        let edge = edge(self.node, input)?;
-        match self.build.value(edge)? {
+        match self.value(input)? {
             Value::Context(context) => Ok(Arc::clone(&context.tree) as Arc<dyn TreeView>),
             Value::Stack(layers) => {
                 let view = self

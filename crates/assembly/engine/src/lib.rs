@@ -27,6 +27,7 @@ mod times;
 mod transfer;
 mod unpack;
 mod value;
+mod windows;
 mod work;
 
 use std::sync::OnceLock;

@@ -65,7 +65,10 @@ impl Work for Build<'_> {
         match node.kind() {
             Some(Kind::File(file)) => {
                 let (_, digest) = self.changes(vertex, file)?;
-                Ok(Some(Digest::of(format!("changes 1\n{digest}").as_bytes())))
+                // Equal changes of different forms are kept apart: a Windows layer holds neither owners nor modes.
+                let form =
+                    if node.platform().is_some_and(|it| it.is_windows()) { " windows" } else { "" };
+                Ok(Some(Digest::of(format!("changes 1{form}\n{digest}").as_bytes())))
             }
             Some(Kind::Exec(exec)) => {
                 let mut text = format!("exec 1\n{}\n", crate::keys::operation(node));

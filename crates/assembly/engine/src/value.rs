@@ -16,17 +16,30 @@ struct Inner {
     content: OnceLock<Digest>,
     /// For layers made by builds: identifies it with its times, also in later runs.
     key: Option<String>,
+    /// A layer of Windows itself: outside of Windows' own folders it holds nothing.
+    own_of_windows: bool,
 }
 
 impl StackLayer {
     /// A layer of an image.
     pub(crate) fn of_image(layer: Layer) -> Self {
-        Self(Arc::new(Inner { layer, content: OnceLock::new(), key: None }))
+        Self(Arc::new(Inner { layer, content: OnceLock::new(), key: None, own_of_windows: false }))
+    }
+
+    /// A layer of Windows itself, beneath all others of an image.
+    pub(crate) fn of_windows(layer: Layer) -> Self {
+        let content = OnceLock::new();
+        Self(Arc::new(Inner { layer, content, key: None, own_of_windows: true }))
     }
 
     /// A layer that a build made.
     pub(crate) fn made(layer: Layer, key: String) -> Self {
-        Self(Arc::new(Inner { layer, content: OnceLock::new(), key: Some(key) }))
+        Self(Arc::new(Inner {
+            layer,
+            content: OnceLock::new(),
+            key: Some(key),
+            own_of_windows: false,
+        }))
     }
 
     pub(crate) fn layer(&self) -> &Layer {
@@ -35,6 +48,10 @@ impl StackLayer {
 
     pub(crate) fn key(&self) -> Option<&str> {
         self.0.key.as_deref()
+    }
+
+    pub(crate) fn is_own_of_windows(&self) -> bool {
+        self.0.own_of_windows
     }
 
     pub(crate) fn known_content(&self) -> Option<&Digest> {

@@ -8,12 +8,11 @@ use std::time::Duration;
 use build_api::{BuildError, StepFailure};
 use frontend::ImageName;
 use fstree::{Changeset, Mtime, TreeView};
-use layer::WindowsBase;
 use llb::Edge;
 use llb::pb::op::Kind;
 use oci::{Digest, Platform, Reference};
 use report::{Diagnostic, SourceText};
-use snapshot::{BlobLayer, Layer, LayerKind, LayerSource as _, Snapshots};
+use snapshot::{BlobLayer, Layer, LayerKind, Snapshots};
 use sources::Downloads;
 use store::Store;
 
@@ -30,9 +29,6 @@ use crate::reporter::Reporter;
 use crate::resolver::Resolver;
 use crate::unpack::Archives;
 use crate::value::{LocalContext, StackLayer, Value};
-
-/// A layer of a Windows base may unpack to at most this many bytes.
-const BASE_LIMIT: u64 = 64 << 30;
 
 /// Everything the vertices of one build share.
 pub(crate) struct Build<'a> {
@@ -231,12 +227,19 @@ impl Build<'_> {
         if let Some(image) = self.image(node, source)? {
             let windows = image.config.value.os == "windows";
             let blobs = image.manifest.value.layers.iter().zip(&image.config.value.rootfs.diff_ids);
+            let own = if windows { crate::windows::own_layers(&image) } else { 0 };
             let layers: Vec<StackLayer> = blobs
-                .map(|(blob, diff_id)| {
+                .enumerate()
+                .map(|(at, (blob, diff_id))| {
                     self.fetcher.remember(&blob.digest, &image);
                     let blob =
                         BlobLayer { descriptor: blob.clone(), diff_id: diff_id.clone(), windows };
-                    StackLayer::of_image(Layer::blob(blob))
+                    let layer = Layer::blob(blob);
+                    if at < own {
+                        StackLayer::of_windows(layer)
+                    } else {
+                        StackLayer::of_image(layer)
+                    }
                 })
                 .collect();
             return Ok(Value::Stack(Arc::new(layers)));
@@ -309,14 +312,18 @@ impl Build<'_> {
         let node = self.node(vertex);
         let making =
             Making { now: Mtime::seconds(self.now), unpack: self.archives, ignore_base: false };
-        let changes =
-            match evaluate(file, node.inputs.len(), &InputViews { build: self, node }, &making) {
-                Ok(changes) => Arc::new(changes),
-                Err(FileError::Build(error)) => return Err(error),
-                Err(FileError::Tree(error)) => {
-                    return Err(self.step_failure(node, chain(&error), None, Vec::new(), None));
-                }
-            };
+        let changes = if node.platform().is_some_and(|platform| platform.is_windows()) {
+            self.windows_changes(node, file, &making)
+        } else {
+            evaluate(file, node.inputs.len(), &InputViews { build: self, node }, &making)
+        };
+        let changes = match changes {
+            Ok(changes) => Arc::new(changes),
+            Err(FileError::Build(error)) => return Err(error),
+            Err(FileError::Tree(error)) => {
+                return Err(self.step_failure(node, chain(&error), None, Vec::new(), None));
+            }
+        };
         let digest = contents::digest(&changes, Times::Count, self.store)?;
         Ok(self.state[vertex].changes.get_or_init(|| (changes, digest)).clone())
     }
@@ -437,38 +444,19 @@ impl Build<'_> {
         Ok(())
     }
 
-    /// For a Windows result: what its base's layers say of the files that layers on top have to repeat.
-    pub(crate) fn windows_base(
-        &self,
-        platform: &Platform,
-        layers: &[StackLayer],
-    ) -> Result<Option<Arc<WindowsBase>>, BuildError> {
-        // A layer that is packed already was packed with them.
-        let unpacked = |layer: &StackLayer| !matches!(layer.layer().kind(), LayerKind::Blob(_));
-        if !platform.is_windows() || !layers.iter().any(unpacked) {
-            return Ok(None);
-        }
-        let mut base = WindowsBase::default();
-        for layer in layers.iter().filter(|layer| layer.key().is_none()) {
-            let LayerKind::Blob(blob) = layer.layer().kind() else { continue };
-            let what = format!("cannot read base layer {}", blob.descriptor.digest);
-            let reader = self.fetcher.open(blob).map_err(failed(what.as_str()))?;
-            let plain = layer::decompress(reader, BASE_LIMIT).map_err(failed(what.as_str()))?;
-            base.add_layer(plain, layer::tar::Limits::default()).map_err(failed(what))?;
-        }
-        Ok(Some(Arc::new(base)))
-    }
-
     /// Remembers file operations whose layers became durable in the meantime: as trees, or as the blobs of `packed`.
     pub(crate) fn record_made(&self, packed: &[(StackLayer, BlobLayer)]) -> Result<(), BuildError> {
-        for state in &self.state {
+        for (vertex, state) in self.state.iter().enumerate() {
+            let windows = self.node(vertex).platform().is_some_and(|it| it.is_windows());
             let keys =
                 std::mem::take(&mut *state.keys.lock().unwrap_or_else(PoisonError::into_inner));
             let (false, Some(Value::Stack(layers))) = (keys.is_empty(), state.value.get()) else {
                 continue;
             };
             let Some(layer) = layers.last() else { continue };
-            let blob = packed.iter().find(|(it, _)| it.is(layer)).map(|(_, blob)| blob.clone());
+            // A Windows layer does not hold the owners and modes that a Linux one made of the same files has.
+            let blob = packed.iter().find(|(it, blob)| it.is(layer) && blob.windows == windows);
+            let blob = blob.map(|(_, blob)| blob.clone());
             if let Some(record) = LayerRecord::of(layer, blob) {
                 records::record(self.store, &keys, &record)
                     .map_err(failed("cannot remember a step"))?;

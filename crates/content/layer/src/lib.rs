@@ -17,6 +17,7 @@ pub mod tar;
 mod unpack;
 mod windows_base;
 mod windows_check;
+mod windows_headers;
 
 pub use compress::Compression;
 pub use decompress::{Encoding, decompress};
@@ -29,3 +30,4 @@ pub use recompress::recompress;
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, Whiteouts, unpack};
 pub use windows_base::{BaseFile, WindowsBase};
 pub use windows_check::{Finding, Severity, windows_check};
+pub use windows_headers::WindowsHeaders;

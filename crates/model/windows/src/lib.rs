@@ -79,5 +79,43 @@ pub mod layout {
     ];
 }
 
+/// Names at the top of C: that Windows itself has or makes, in any letters' case. Microsoft's base layers hold nothing
+/// else there.
+const OWN_NAMES: [&str; 24] = [
+    "Boot",
+    "bootmgr",
+    "BOOTNXT",
+    "bootTel.dat",
+    "Config.Msi",
+    "Documents and Settings",
+    "DumpStack.log",
+    "EFI",
+    "hiberfil.sys",
+    "inetpub",
+    "License.txt",
+    "MSOCache",
+    "pagefile.sys",
+    "PerfLogs",
+    "Program Files",
+    "Program Files (Arm)",
+    "Program Files (x86)",
+    "ProgramData",
+    "Recovery",
+    "swapfile.sys",
+    "System Volume Information",
+    "Users",
+    "Windows",
+    "WcSandboxState",
+];
+
+/// Whether a name at the top of C: is one that Windows itself may have there: its folders, files of the boot loader,
+/// short names (`PROGRA~1`), and all that begin with `$`.
+pub fn is_own_name(name: &[u8]) -> bool {
+    let folded = fold(name);
+    name.starts_with(b"$")
+        || name.contains(&b'~')
+        || OWN_NAMES.iter().any(|own| fold(own.as_bytes()) == folded)
+}
+
 /// NTFS takes this many names of one file, the first included.
 pub const MAX_LINKS: usize = 1024;

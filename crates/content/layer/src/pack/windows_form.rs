@@ -43,7 +43,11 @@ pub(super) fn emit<W: Write>(
     plan.add_parents();
     plan.respell();
     plan.hide_opaque();
-    plan.write(changeset, out)
+    plan.write(changeset, out)?;
+    if plan.base.was_missed() {
+        return Err(unfit("*", "the layers of Windows itself were needed but not read (a bug)"));
+    }
+    Ok(())
 }
 
 struct Plan<'a> {
@@ -302,7 +306,7 @@ impl<'a> Plan<'a> {
                 .iter()
                 .any(|known| known.as_bytes() == name)
         };
-        if !known.is_directory || known.records.contains_key(records::MOUNT_POINT.as_bytes()) {
+        if !known.is_directory || known.target.is_some() {
             return;
         }
         for (name, value) in known.records.iter().filter(|(name, _)| wanted(name)) {
