@@ -6,10 +6,12 @@ mod context;
 mod image;
 mod program;
 mod registry;
+mod windows_program;
 
 pub use context::Context;
 pub use image::{Entry, Image, Kind, entries, overlay};
 pub use program::Program;
 pub use registry::Registry;
+pub use windows_program::WindowsProgram;
 
 pub use ::registry::server::{Access, Effect, Fault, Received, ServerOptions};

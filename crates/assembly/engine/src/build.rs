@@ -398,7 +398,8 @@ fn packed(stacks: &[Vec<StackLayer>], exported: &Exported) -> Vec<(StackLayer, B
     all
 }
 
-fn outputs(request: &BuildRequest) -> Vec<OutputSpec> {
+/// Where a result goes, the local store where nothing is said.
+pub(crate) fn outputs(request: &BuildRequest) -> Vec<OutputSpec> {
     let mut outputs = request.outputs.clone();
     if outputs.is_empty() {
         outputs.push(OutputSpec::Image(ImageOutput { store: true, ..ImageOutput::default() }));

@@ -19,6 +19,7 @@ mod inputs;
 mod keys;
 mod notices;
 mod options;
+mod publish;
 mod records;
 mod reporter;
 mod resolver;
@@ -42,6 +43,7 @@ use sources::{Remote, RemoteOptions};
 use store::Store;
 
 pub use options::{EngineOptions, RunRequest, Volume};
+pub use publish::MadeImage;
 
 use error::{failed, refused};
 

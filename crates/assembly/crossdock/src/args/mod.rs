@@ -4,6 +4,7 @@ mod build;
 mod image;
 #[cfg(test)]
 mod reference;
+mod windows;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use image::{
     ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs,
     ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
 };
+pub(crate) use windows::{HpcArgs, WindowsBaseCommand, WindowsCommand};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -68,6 +70,11 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show which platforms run here natively, which are emulated and by what, and what is missing
     Platforms(PlatformsArgs),
+    /// Make, check and look into Windows images, without Windows
+    Windows {
+        #[command(subcommand)]
+        command: WindowsCommand,
+    },
     /// Show what the local store holds
     Du(UsageArgs),
     /// Remove what nothing needs any more from the local store

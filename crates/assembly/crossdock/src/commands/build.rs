@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use build_api::{
-    BuildRequest, Builder, Context, DockerfileSource, ImageOutput, NamedContext, Outcome,
-    OutputSpec, SecretSource, TimeSource,
+    BuildError, BuildRequest, Builder, Context, DockerfileSource, ImageOutput, NamedContext,
+    Outcome, OutputSpec, SecretSource, TimeSource,
 };
+use engine::Engine;
 use report::{Diagnostic, Event, Progress};
 use serde_json::{Value, json};
 
@@ -16,13 +17,33 @@ use super::print;
 use crate::args::BuildArgs;
 use crate::failure::{Failure, diagnostics};
 use crate::progress::{Mode, summary};
-use crate::request::{StdinUse, Surroundings, UsageError, build_request, stdin_use};
+use crate::request::{Stdin, StdinUse, Surroundings, UsageError, build_request, stdin_use};
 use crate::session::Session;
 use crate::settings::{Time, now};
 use crate::stdin;
 
 /// Builds, and says what came of it.
 pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failure> {
+    let mode = mode(args, session)?;
+    let using = stdin_use(args)?;
+    if using != StdinUse::Nothing && io::stdin().is_terminal() {
+        let hint = "send it a file, as in `crossdock build - < Dockerfile`";
+        return Err(
+            UsageError::new("standard input is a terminal, but `-` reads from it", hint).into()
+        );
+    }
+    let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
+    let request = request(args, spooled.stdin, session)?;
+    check_files(&request)?;
+    let title =
+        request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
+    perform(args, mode, &title, request, session, &|engine, request, shown| {
+        engine.build(request, shown)
+    })
+}
+
+/// How progress is shown.
+pub(super) fn mode(args: &BuildArgs, session: &Session<'_>) -> Result<Mode, Failure> {
     let quiet = args.quiet == Some(true);
     if quiet
         && args.progress.is_some_and(|mode| {
@@ -35,15 +56,15 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
         )
         .into());
     }
-    let mode = session.mode(args.progress, quiet)?;
-    let using = stdin_use(args)?;
-    if using != StdinUse::Nothing && io::stdin().is_terminal() {
-        let hint = "send it a file, as in `crossdock build - < Dockerfile`";
-        return Err(
-            UsageError::new("standard input is a terminal, but `-` reads from it", hint).into()
-        );
-    }
-    let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
+    session.mode(args.progress, quiet)
+}
+
+/// What the arguments mean here.
+pub(super) fn request(
+    args: &BuildArgs,
+    stdin: Stdin,
+    session: &Session<'_>,
+) -> Result<BuildRequest, Failure> {
     let time = match session.settings.time {
         Time::Inputs => TimeSource::NewestInput,
         Time::Clock => TimeSource::Clock(i64::try_from(now().as_secs()).unwrap_or_default()),
@@ -55,18 +76,29 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
         stdout_is_terminal: io::stdout().is_terminal(),
         time,
     };
-    let mut request = build_request(args, spooled.stdin, &surroundings)?;
-    check_files(&request)?;
-    let note = keep_what_is_loaded(&mut request.outputs, session.has_docker());
+    Ok(build_request(args, stdin, &surroundings)?)
+}
 
+/// Work that has a result as a build has.
+pub(super) type Work<'a> =
+    &'a dyn Fn(&Engine, &BuildRequest, &dyn Progress) -> Result<Outcome, BuildError>;
+
+/// Does the work, shows how it goes, and says what came of it in all the ways that were asked for.
+pub(super) fn perform(
+    args: &BuildArgs,
+    mode: Mode,
+    title: &str,
+    mut request: BuildRequest,
+    session: &Session<'_>,
+    work: Work<'_>,
+) -> Result<(), Failure> {
+    let note = keep_what_is_loaded(&mut request.outputs, session.has_docker());
     let engine = session.engine()?;
-    let title =
-        request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
     let shown = session.display(mode, &format!("building {title}"), request.platforms.len() > 1)?;
     for note in note.map(str::to_owned).into_iter().chain(session.untold(engine.store())) {
         shown.event(Event::Note(note));
     }
-    let result = engine.build(&request, &shown);
+    let result = work(&engine, &request, &shown);
     let leftover = shown.finish();
     let outcome = match result {
         Ok(outcome) => outcome,

@@ -7,6 +7,7 @@ mod login;
 mod run;
 mod transfer;
 mod usage;
+mod windows;
 
 use std::io::{self, Write};
 
@@ -50,6 +51,7 @@ pub(crate) fn run(
         Command::Pull(args) => transfer::pull(&args, &session()?),
         Command::Push(args) => transfer::push(&args, &session()?),
         Command::Run(args) => run::run(&args, &session()?),
+        Command::Windows { command } => windows::run(command, &session()?),
         Command::Platforms(args) => run::platforms_here(&args, &session()?),
         Command::Image { command: ImageCommand::Save(args) } => archive::save(&args, &session()?),
         Command::Image { command: ImageCommand::Load(args) } => archive::load(&args, &session()?),
