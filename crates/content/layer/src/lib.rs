@@ -29,5 +29,5 @@ pub use read_archive::{ArchiveError, read_archive};
 pub use recompress::recompress;
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, Whiteouts, unpack};
 pub use windows_base::{BaseFile, WindowsBase};
-pub use windows_check::{Finding, Severity, windows_check};
+pub use windows_check::{Finding, Severity, WINDOWS_RULES, WindowsCheck, windows_check};
 pub use windows_headers::WindowsHeaders;

@@ -22,6 +22,8 @@ pub enum Severity {
 /// Something that is wrong with a Windows layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
+    /// Which rule it breaks, one of [`WINDOWS_RULES`].
+    pub rule: &'static str,
     /// How bad it is.
     pub severity: Severity,
     /// Which member, as its name is written.
@@ -30,28 +32,43 @@ pub struct Finding {
     pub what: String,
 }
 
+/// The rules, and what each asks for.
+pub const WINDOWS_RULES: [(&str, &str); 10] = [
+    ("WL01", "only Files, Hives and UtilityVM are at the top of a layer, and Files is there"),
+    ("WL02", "a directory comes before what is in it"),
+    (
+        "WL03",
+        "no path is there twice, whatever its letters' case, and none is both there and removed",
+    ),
+    ("WL04", "names are ones that Windows programs can open"),
+    ("WL05", "there are only files, directories and links, in plain PAX form"),
+    ("WL06", "a hard link follows its target"),
+    ("WL07", "a symbolic link has the attributes and the target of one"),
+    ("WL08", "attributes, security descriptors and times are well-formed"),
+    ("WL09", "removals are single, beneath Files, and not in a base layer"),
+    ("WL10", "a base layer has the five registry hives"),
+];
+
 /// Checks a layer (a plain tar) in Windows form. `base` is what the layers below have, `None` for a base layer.
 pub fn windows_check(
     layer: impl Read,
     base: Option<&WindowsBase>,
 ) -> Result<Vec<Finding>, TarError> {
     let mut archive = Reader::new(layer, Limits::default());
-    let mut check = Check { base, ..Check::default() };
+    let mut check = WindowsCheck::new(base);
     while let Some(header) = archive.next_member()? {
         let mut start = [0; 4];
-        let is_hive = check.is_base_hive(&header);
-        let count = if is_hive { archive.read(&mut start).unwrap_or(0) } else { 0 };
-        check.member(&header);
-        if is_hive && start[..count] == *b"regf" {
-            check.hives.insert(header.path);
-        }
+        let count =
+            if check.wants_start(&header) { archive.read(&mut start).unwrap_or(0) } else { 0 };
+        check.member(&header, &start[..count]);
     }
     archive.finish()?;
     Ok(check.finish())
 }
 
+/// The check of one layer, member by member, for who reads its contents as well.
 #[derive(Default)]
-struct Check<'a> {
+pub struct WindowsCheck<'a> {
     base: Option<&'a WindowsBase>,
     findings: Vec<Finding>,
     /// Directories of this layer, folded, without a slash at the end.
@@ -75,20 +92,41 @@ struct Link {
 
 const MAX_FINDINGS: usize = 1_000;
 
-impl Check<'_> {
-    fn member(&mut self, header: &Header) {
+impl<'a> WindowsCheck<'a> {
+    /// Begins. `base` is what the layers below have, `None` for a base layer.
+    pub fn new(base: Option<&'a WindowsBase>) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// Whether the first four bytes of the member's content are asked for.
+    pub fn wants_start(&self, header: &Header) -> bool {
+        self.is_base_hive(header)
+    }
+
+    /// Takes the next member. `start` is the beginning of its content, where it was asked for.
+    pub fn member(&mut self, header: &Header, start: &[u8]) {
+        if start.starts_with(b"regf") && self.is_base_hive(header) {
+            self.hives.insert(header.path.clone());
+        }
+        self.check(header);
+    }
+
+    fn check(&mut self, header: &Header) {
         let path = header.path.strip_suffix(b"/").unwrap_or(&header.path).to_vec();
         if header.path.ends_with(b"/") && is_top(&path) {
-            self.error(&header.path, "a directory at the top must not end in a slash");
+            self.error("WL01", &header.path, "a directory at the top must not end in a slash");
         }
         let mut parts = path.split(|byte| *byte == b'/');
         let top = parts.next().unwrap_or_default();
         if header.path.starts_with(b"/") || header.path.starts_with(b"./") {
-            return self.error(&header.path, "paths must be relative, without `./`");
+            return self.error("WL01", &header.path, "paths must be relative, without `./`");
         }
         if !is_top(top) {
-            return self
-                .error(&header.path, "only `Files`, `Hives` and `UtilityVM` may be at the top");
+            return self.error(
+                "WL01",
+                &header.path,
+                "only `Files`, `Hives` and `UtilityVM` may be at the top",
+            );
         }
         if is_stream(&path, &self.previous) {
             return;
@@ -97,16 +135,17 @@ impl Check<'_> {
         for part in parts {
             let name = part.strip_prefix(b".wh.").unwrap_or(part);
             if let Err(error) = windows::check_component(name) {
-                self.error(&header.path, &error.to_string());
+                self.error("WL04", &header.path, &error.to_string());
             }
         }
         if let Ok(text) = std::str::from_utf8(&path) {
             match text.encode_utf16().count() {
                 length if length > windows::MAX_PATH_UNITS => {
-                    self.error(&header.path, "the path is too long");
+                    self.error("WL04", &header.path, "the path is too long");
                 }
                 length if length > 259 + layout::FILES.len() => {
                     self.warning(
+                        "WL04",
                         &header.path,
                         "the path is longer than most programs can open (260)",
                     );
@@ -116,6 +155,7 @@ impl Check<'_> {
         }
         if header.gnu {
             self.error(
+                "WL05",
                 &header.path,
                 "GNU extensions are not understood by all readers of Windows layers",
             );
@@ -135,12 +175,12 @@ impl Check<'_> {
         if let Some(slash) = folded.iter().rposition(|byte| *byte == b'/')
             && !self.directories.contains(&folded[..slash])
         {
-            self.error(&header.path, "its directory is not in the layer before it");
+            self.error("WL02", &header.path, "its directory is not in the layer before it");
         }
         match self.paths.insert(folded.clone(), false) {
-            Some(true) => self.error(&header.path, "it is also removed in this layer"),
+            Some(true) => self.error("WL03", &header.path, "it is also removed in this layer"),
             Some(false) => {
-                self.error(&header.path, "it is in the layer twice (case does not count)");
+                self.error("WL03", &header.path, "it is in the layer twice (case does not count)");
             }
             None => {}
         }
@@ -153,21 +193,21 @@ impl Check<'_> {
         let in_files =
             [&b"Files/"[..], b"UtilityVM/Files/"].iter().any(|prefix| path.starts_with(prefix));
         if !in_files {
-            self.error(&header.path, "removals are allowed beneath `Files` only");
+            self.error("WL09", &header.path, "removals are allowed beneath `Files` only");
         }
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..=slash], &path[slash + 1..]),
             None => (&path[..0], path),
         };
         if name.starts_with(b".wh..wh.") {
-            self.error(&header.path, "Windows knows no opaque directories");
+            self.error("WL09", &header.path, "Windows knows no opaque directories");
         }
         if self.base.is_none() {
-            self.error(&header.path, "a base layer cannot remove anything");
+            self.error("WL09", &header.path, "a base layer cannot remove anything");
         }
         let removed = [parent, name.strip_prefix(b".wh.").unwrap_or(name)].concat();
         if self.paths.insert(windows::fold(&removed), true) == Some(false) {
-            self.error(&header.path, "what it removes is also in this layer");
+            self.error("WL03", &header.path, "what it removes is also in this layer");
         }
     }
 
@@ -184,6 +224,7 @@ impl Check<'_> {
             | MemberKind::Fifo
             | MemberKind::Other(_) => {
                 self.error(
+                    "WL05",
                     &header.path,
                     "only files, directories and links can be in a Windows layer",
                 );
@@ -193,12 +234,16 @@ impl Check<'_> {
 
     fn hardlink(&mut self, header: &Header) {
         let Some(target) = header.link.strip_prefix(b"Files/") else {
-            return self.error(&header.path, "the target of a hard link must begin with `Files/`");
+            return self.error(
+                "WL06",
+                &header.path,
+                "the target of a hard link must begin with `Files/`",
+            );
         };
         if let Some(names) = self.files.get_mut(&header.link) {
             *names += 1;
             if *names > windows::MAX_LINKS {
-                self.error(&header.path, "a file can have 1024 names at most");
+                self.error("WL06", &header.path, "a file can have 1024 names at most");
             }
             return;
         }
@@ -206,7 +251,11 @@ impl Check<'_> {
             fstree::RelPath::new(target).is_ok_and(|target| base.find(&target).is_some())
         });
         if !in_base {
-            self.error(&header.path, "the target of the hard link is not in the layer before it");
+            self.error(
+                "WL06",
+                &header.path,
+                "the target of the hard link is not in the layer before it",
+            );
         }
     }
 
@@ -214,16 +263,25 @@ impl Check<'_> {
         if attributes_of(header)
             .is_none_or(|attributes| attributes & attributes::REPARSE_POINT == 0)
         {
-            self.error(&header.path, "a link needs the attribute 0x400 in `MSWINDOWS.fileattr`");
+            self.error(
+                "WL07",
+                &header.path,
+                "a link needs the attribute 0x400 in `MSWINDOWS.fileattr`",
+            );
         }
         if header.link.starts_with(b"Files/") || header.link.starts_with(b"Files\\") {
             self.error(
+                "WL07",
                 &header.path,
                 "the target of a link is a path in the container, without `Files`",
             );
         }
         if header.link.starts_with(b"/") || header.link.is_empty() {
-            self.error(&header.path, "the target of a link is relative or begins with a drive");
+            self.error(
+                "WL07",
+                &header.path,
+                "the target of a link is relative or begins with a drive",
+            );
         }
         let is_directory =
             attributes_of(header).is_some_and(|attributes| attributes & attributes::DIRECTORY != 0);
@@ -243,6 +301,7 @@ impl Check<'_> {
             {
                 let wanted = if link.is_directory { "file" } else { "directory" };
                 self.error(
+                    "WL07",
                     &link.path,
                     &format!(
                         "its attributes are not those of a link to a {wanted}, which its target is"
@@ -280,7 +339,11 @@ impl Check<'_> {
         if record(records::ATTRIBUTES).is_some() {
             match attributes_of(header) {
                 None => {
-                    self.error(&header.path, "`MSWINDOWS.fileattr` is not a decimal 32-bit number");
+                    self.error(
+                        "WL08",
+                        &header.path,
+                        "`MSWINDOWS.fileattr` is not a decimal 32-bit number",
+                    );
                 }
                 Some(attributes) => {
                     let says_directory = attributes & attributes::DIRECTORY != 0;
@@ -291,6 +354,7 @@ impl Check<'_> {
                     };
                     if wrong {
                         self.error(
+                            "WL08",
                             &header.path,
                             "`MSWINDOWS.fileattr` and the kind of the member disagree",
                         );
@@ -300,21 +364,25 @@ impl Check<'_> {
         }
         if let Some(text) = record(records::SECURITY) {
             match windows::from_base64(text) {
-                None => self.error(&header.path, "`MSWINDOWS.rawsd` is not base64"),
+                None => self.error("WL08", &header.path, "`MSWINDOWS.rawsd` is not base64"),
                 Some(bytes) => {
                     if let Err(error) = windows::check_security_descriptor(&bytes) {
-                        self.error(&header.path, &format!("`MSWINDOWS.rawsd`: {error}"));
+                        self.error("WL08", &header.path, &format!("`MSWINDOWS.rawsd`: {error}"));
                     }
                 }
             }
         }
         for name in [records::CREATED, "atime", "ctime"] {
             if record(name).is_some_and(|text| crate::tar::parse_time(text).is_none()) {
-                self.error(&header.path, &format!("`{name}` is not a time"));
+                self.error("WL08", &header.path, &format!("`{name}` is not a time"));
             }
         }
         if !header.xattrs.is_empty() {
-            self.warning(&header.path, "extended attributes of Linux mean nothing on Windows");
+            self.warning(
+                "WL08",
+                &header.path,
+                "extended attributes of Linux mean nothing on Windows",
+            );
         }
     }
 
@@ -323,16 +391,18 @@ impl Check<'_> {
             && base_hives().any(|hive| windows::fold(&hive) == windows::fold(&header.path))
     }
 
-    fn finish(mut self) -> Vec<Finding> {
+    /// What was found.
+    pub fn finish(mut self) -> Vec<Finding> {
         self.link_kinds();
         if !self.directories.contains(&windows::fold(layout::FILES.as_bytes())) {
-            self.error(layout::FILES.as_bytes(), "the layer has no `Files` directory");
+            self.error("WL01", layout::FILES.as_bytes(), "the layer has no `Files` directory");
         }
         if self.base.is_none() {
             let found: BTreeSet<Vec<u8>> =
                 self.hives.iter().map(|path| windows::fold(path)).collect();
             for hive in base_hives().filter(|hive| !found.contains(&windows::fold(hive))) {
                 self.error(
+                    "WL10",
                     &hive,
                     "a base layer needs this registry hive, which begins with `regf`",
                 );
@@ -341,17 +411,17 @@ impl Check<'_> {
         self.findings
     }
 
-    fn error(&mut self, path: &[u8], what: &str) {
-        self.find(Severity::Error, path, what);
+    fn error(&mut self, rule: &'static str, path: &[u8], what: &str) {
+        self.find(rule, Severity::Error, path, what);
     }
 
-    fn warning(&mut self, path: &[u8], what: &str) {
-        self.find(Severity::Warning, path, what);
+    fn warning(&mut self, rule: &'static str, path: &[u8], what: &str) {
+        self.find(rule, Severity::Warning, path, what);
     }
 
-    fn find(&mut self, severity: Severity, path: &[u8], what: &str) {
+    fn find(&mut self, rule: &'static str, severity: Severity, path: &[u8], what: &str) {
         if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(Finding { severity, path: show(path), what: what.to_owned() });
+            self.findings.push(Finding { rule, severity, path: show(path), what: what.to_owned() });
         }
     }
 }

@@ -7,7 +7,7 @@ use fstree::RelPath;
 use windows::records;
 
 use crate::names::clean;
-use crate::tar::{Limits, MemberKind, Reader, TarError};
+use crate::tar::{Header, Limits, MemberKind, Reader, TarError};
 
 /// The first bytes of a stored list; another version begins with others.
 const MAGIC: &[u8] = b"crossdock windows headers 1\n";
@@ -53,46 +53,51 @@ impl WindowsHeaders {
     /// Reads a layer (a plain tar) to its end and keeps its headers.
     pub fn read(layer: impl Read, limits: Limits) -> Result<Self, TarError> {
         let mut archive = Reader::new(layer, limits);
-        let files = RelPath::clean(windows::layout::FILES);
-        let mut members = Vec::new();
+        let mut headers = Self::default();
         while let Some(header) = archive.next_member()? {
-            let Ok(path) = clean(&header.path) else { continue };
-            let Some(path) = path.beneath(&files).filter(|path| !path.is_root()) else { continue };
-            let attributes = header.records.get(records::ATTRIBUTES.as_bytes());
-            let attributes = attributes
-                .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok())
-                .unwrap_or(0);
-            let (path, kind) = if let Some(name) = path.name().strip_prefix(b".wh.") {
-                let parent = path.parent().unwrap_or_else(RelPath::root);
-                let Ok(removed) = parent.join(name) else { continue };
-                (removed, HeaderKind::Whiteout)
-            } else {
-                let to_directory = attributes & windows::attributes::DIRECTORY != 0
-                    || header.records.contains_key(records::MOUNT_POINT.as_bytes());
-                let kind = match header.kind {
-                    MemberKind::Directory => HeaderKind::Directory,
-                    MemberKind::Symlink => HeaderKind::Link { target: header.link, to_directory },
-                    _ => HeaderKind::File,
-                };
-                (path, kind)
-            };
-            let kept = match kind {
-                HeaderKind::Directory | HeaderKind::Link { .. } => header.records,
-                HeaderKind::File | HeaderKind::Whiteout => BTreeMap::new(),
-            };
-            let kept = kept.into_iter().filter(|(key, _)| {
-                key.starts_with(b"MSWINDOWS.") || key.starts_with(b"LIBARCHIVE.")
-            });
-            members.push(Member {
-                path,
-                kind,
-                mode: header.mode & 0o7777,
-                mtime: header.mtime.secs,
-                records: kept.collect(),
-            });
+            headers.add(header);
         }
         archive.finish()?;
-        Ok(Self { members })
+        Ok(headers)
+    }
+
+    /// Adds the next member of a layer, if it concerns files.
+    pub fn add(&mut self, header: Header) {
+        let Ok(path) = clean(&header.path) else { return };
+        let files = RelPath::clean(windows::layout::FILES);
+        let Some(path) = path.beneath(&files).filter(|path| !path.is_root()) else { return };
+        let attributes = header.records.get(records::ATTRIBUTES.as_bytes());
+        let attributes = attributes
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok())
+            .unwrap_or(0);
+        let (path, kind) = if let Some(name) = path.name().strip_prefix(b".wh.") {
+            let parent = path.parent().unwrap_or_else(RelPath::root);
+            let Ok(removed) = parent.join(name) else { return };
+            (removed, HeaderKind::Whiteout)
+        } else {
+            let to_directory = attributes & windows::attributes::DIRECTORY != 0
+                || header.records.contains_key(records::MOUNT_POINT.as_bytes());
+            let kind = match header.kind {
+                MemberKind::Directory => HeaderKind::Directory,
+                MemberKind::Symlink => HeaderKind::Link { target: header.link, to_directory },
+                _ => HeaderKind::File,
+            };
+            (path, kind)
+        };
+        let kept = match kind {
+            HeaderKind::Directory | HeaderKind::Link { .. } => header.records,
+            HeaderKind::File | HeaderKind::Whiteout => BTreeMap::new(),
+        };
+        let kept = kept
+            .into_iter()
+            .filter(|(key, _)| key.starts_with(b"MSWINDOWS.") || key.starts_with(b"LIBARCHIVE."));
+        self.members.push(Member {
+            path,
+            kind,
+            mode: header.mode & 0o7777,
+            mtime: header.mtime.secs,
+            records: kept.collect(),
+        });
     }
 
     /// As bytes that [`decode`](Self::decode) takes.
