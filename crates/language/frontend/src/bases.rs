@@ -268,7 +268,9 @@ impl Compiler<'_> {
         let mut source = pb::SourceOp::default();
         let name = match (context, layout) {
             (Some(context), Some(layout)) => {
-                source.identifier = format!("oci-layout://{pinned}");
+                // BuildKit writes the tag only where it says something.
+                let shown = pinned.to_string().replace(":latest@", "@");
+                source.identifier = format!("oci-layout://{shown}");
                 source.set_attr(attr::OCI_STORE, layout);
                 format!("[context {context}] OCI load from client")
             }

@@ -44,7 +44,7 @@ impl Compiler<'_> {
         let (shown, hint) = if name == MAIN_CONTEXT {
             ("[internal] load build context".to_owned(), MAIN_CONTEXT.to_owned())
         } else {
-            (format!("[context {name}] load from client"), format!("context:{name}-"))
+            (format!("[context {name}] load from client"), format!("context:{name}"))
         };
         if !excludes.is_empty() {
             source.set_attr(attr::EXCLUDE_PATTERNS, text::json_list(excludes));

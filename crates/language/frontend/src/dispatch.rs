@@ -498,10 +498,10 @@ impl Compiler<'_> {
     }
 }
 
-/// `user[:group]`, each a name or a number.
+/// `user[:group]`, each a name or a number; one that is left out is root.
 pub(crate) fn owner_of(text: &str) -> pb::ChownOpt {
     let one = |text: &str| {
-        let id = if text == "root" { Some(0) } else { text.parse::<i32>().ok() };
+        let id = if matches!(text, "root" | "") { Some(0) } else { text.parse::<i32>().ok() };
         let user = id.and_then(|id| u32::try_from(id).ok()).map_or_else(
             || {
                 let name = text.to_owned();

@@ -155,7 +155,7 @@ fn named_contexts_replace_images_and_stages() {
         .collect();
     assert!(sources[0].starts_with("docker-image://registry:5000/ovs:1@sha256:"));
     assert_eq!(sources[1], "local://files");
-    assert!(sources[2].starts_with("oci-layout://docker.io/library/stage:latest@sha256:"));
+    assert!(sources[2].starts_with("oci-layout://docker.io/library/stage@sha256:"));
     assert_eq!(sources.len(), 3);
     let Kind::Source(files) = resolved.vertices[1].kind() else { panic!() };
     assert_eq!(files.attr(attr::FOLLOW_PATHS), Some("[\"a\"]"));
