@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 use serde::Deserialize;
 
-use crate::Error;
+use crate::{Error, archive};
 
-/// One folder below `conformance/cases`.
+/// One folder below `conformance/cases`. Most have their Dockerfile in it and are built with the files that all share,
+/// `conformance/context`; those that need others have a `context` of their own.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub name: String,
@@ -46,6 +47,8 @@ pub struct Plan {
     pub env: BTreeMap<String, String>,
     /// Entries that cannot be kept in a repository as they should be.
     pub make: Vec<Make>,
+    /// Why no `llb.json` is recorded or compared; left out where one is.
+    pub no_llb: Option<String>,
 }
 
 impl Default for Plan {
@@ -62,6 +65,7 @@ impl Default for Plan {
             needs_ids: false,
             env: BTreeMap::new(),
             make: Vec::new(),
+            no_llb: None,
         }
     }
 }
@@ -77,7 +81,35 @@ pub struct Make {
     pub mode: Option<String>,
     #[serde(default)]
     pub content: String,
+    /// How often `content` is written.
+    pub times: Option<usize>,
     /// Of a link.
+    #[serde(default)]
+    pub target: String,
+    /// Of an archive: `gzip`, `bzip2`, `xz`, `zstd`; none unless said.
+    #[serde(default)]
+    pub compression: String,
+    /// Of an archive.
+    #[serde(default)]
+    pub entries: Vec<Entry>,
+}
+
+/// An entry of an archive.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Written as it is, `..` and slashes included.
+    pub path: String,
+    /// As in the header: `0` is a file, `1` a hard link, `2` a symlink, `5` a directory; a file unless said.
+    pub flag: Option<char>,
+    /// Octal.
+    pub mode: Option<String>,
+    #[serde(default)]
+    pub uid: u64,
+    #[serde(default)]
+    pub gid: u64,
+    #[serde(default)]
+    pub content: String,
     #[serde(default)]
     pub target: String,
 }
@@ -90,6 +122,10 @@ pub enum Kind {
     Symlink,
     Hardlink,
     Fifo,
+    /// A tar.
+    Archive,
+    /// Takes away a file that is there.
+    Remove,
     /// Only changes the mode of what is there.
     Keep,
 }
@@ -100,7 +136,10 @@ impl Case {
         let mut cases = Vec::new();
         for entry in fs_err::read_dir(root)? {
             let entry = entry?;
-            if entry.path().join("context").is_dir() || entry.path().join("case.toml").is_file() {
+            if ["context", "case.toml", "Dockerfile"]
+                .iter()
+                .any(|name| entry.path().join(name).exists())
+            {
                 cases.push(Self::read(&entry.path())?);
             }
         }
@@ -141,10 +180,18 @@ impl Case {
     }
 }
 
-/// Lays out `context/` and `http/` of the case below `to`: directories 0755, files 0644 or, where executable, 0755,
+/// Lays out the files that cases share, `context/` and `http/` of the case below `to`: directories 0755, files 0644 or, where executable, 0755,
 /// all times the same, then what `make` asks for.
 pub fn prepare(case: &Case, to: &Path) -> Result<(), Error> {
     fs_err::create_dir_all(to)?;
+    if case.folder.join("Dockerfile").is_file() {
+        copy(&case.folder.join("../../context"), &to.join("context"))?;
+        for name in ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"] {
+            if case.folder.join(name).is_file() {
+                copy(&case.folder.join(name), &to.join("context").join(name))?;
+            }
+        }
+    }
     for part in ["context", "named", "http", "files"] {
         if case.folder.join(part).is_dir() {
             copy(&case.folder.join(part), &to.join(part))?;
@@ -180,16 +227,20 @@ fn apply(make: &Make, to: &Path) -> Result<(), Error> {
     if let Some(parent) = path.parent() {
         fs_err::create_dir_all(parent)?;
     }
+    if make.kind == Kind::Remove {
+        return Ok(fs_err::remove_file(&path)?);
+    }
     match make.kind {
         Kind::Dir => fs_err::create_dir_all(&path)?,
-        Kind::File => fs_err::write(&path, &make.content)?,
+        Kind::File => fs_err::write(&path, make.content.repeat(make.times.unwrap_or(1)))?,
+        Kind::Archive => fs_err::write(&path, archive::pack(&make.entries, &make.compression)?)?,
         Kind::Symlink => fs_err::os::unix::fs::symlink(unescape(&make.target), &path)?,
         Kind::Hardlink => fs_err::hard_link(to.join(&make.target), &path)?,
         Kind::Fifo => {
             rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0)
                 .map_err(std::io::Error::from)?;
         }
-        Kind::Keep => {}
+        Kind::Keep | Kind::Remove => {}
     }
     if let Some(mode) = &make.mode {
         let mode = u32::from_str_radix(mode, 8)

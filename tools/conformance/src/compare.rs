@@ -22,7 +22,7 @@ pub struct Difference {
 pub struct Meant {
     /// A case, or `*`.
     pub case: String,
-    /// A [`Difference::place`]; a `*` at its end stands for any rest.
+    /// A [`Difference::place`]; a `*` in it stands for any text.
     pub place: String,
     /// What crossdock gives there; left out where it does not matter.
     pub crossdock: Option<String>,
@@ -47,15 +47,24 @@ pub fn meant(text: &str) -> Result<Vec<Meant>, Error> {
 
 impl Meant {
     pub fn covers(&self, case: &str, difference: &Difference) -> bool {
-        let place = match self.place.strip_suffix('*') {
-            Some(start) => difference.place.starts_with(start),
-            None => difference.place == self.place,
-        };
+        let place = matches(&self.place, &difference.place);
         let same_case = self.case == "*" || self.case == case;
         same_case
             && place
             && self.crossdock.as_ref().is_none_or(|text| *text == difference.crossdock)
     }
+}
+
+/// Whether `text` is `pattern` with some text for every `*`.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
 }
 
 /// Every place where the two differ, in order.

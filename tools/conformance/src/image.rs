@@ -17,7 +17,7 @@ pub struct Described(pub BTreeMap<String, Image>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Image {
-    /// The config without times, diff ids and comments; `null` for an output that has none.
+    /// The config without times and diff ids; `null` for an output that has none.
     pub config: Value,
     /// How many layers lie on the base.
     pub layers: usize,
@@ -143,7 +143,6 @@ fn without_times(mut config: Value) -> Value {
     for step in config["history"].as_array_mut().into_iter().flatten() {
         if let Some(fields) = step.as_object_mut() {
             fields.remove("created");
-            fields.remove("comment");
         }
     }
     config

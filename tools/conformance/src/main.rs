@@ -1,4 +1,5 @@
-//! `conformance record [CASE…]`: build the cases with real `BuildKit` and keep what it makes as `expected.json`.
+//! `conformance record [CASE…]`: build the cases with real `BuildKit` and keep what it makes as `expected.json` and
+//! `llb.json`.
 //! `conformance list`: what each case shows.
 //!
 //! Recording needs `PEERS`, a program whose `run COMMAND…` runs `docker buildx` where `PEERS_SHARE` is seen as `/share`.
@@ -63,15 +64,36 @@ fn record(root: &Path, names: &[String]) -> Result<(), Box<dyn std::error::Error
             continue;
         }
         match build(&peers, &case, &work, &bases) {
-            Ok(expected) => {
-                fs_err::write(case.folder.join("expected.json"), expected)?;
+            Ok(record) => {
+                fs_err::write(case.folder.join("expected.json"), record.expected)?;
+                if let Some(llb) = record.llb {
+                    fs_err::write(case.folder.join("llb.json"), llb)?;
+                }
                 recorded += 1;
             }
             Err(error) => faults.push(format!("{}: {error}", case.name)),
         }
     }
+    let configs = llb(&["--bases", &bases.to_string_lossy()])?;
+    fs_err::write(root.join("conformance/bases.json"), configs)?;
     println!("{recorded} cases recorded");
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n").into()) }
+}
+
+/// What `BuildKit` made of a case.
+struct Record {
+    expected: String,
+    llb: Option<String>,
+}
+
+/// Runs `llb.py`.
+fn llb(arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("llb.py");
+    let output = Command::new("python3").arg(script).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 fn build(
@@ -79,7 +101,7 @@ fn build(
     case: &Case,
     work: &Path,
     bases: &Path,
-) -> Result<String, Box<dyn std::error::Error>> {
+) -> Result<Record, Box<dyn std::error::Error>> {
     let dir = work.join(&case.name);
     case::prepare(case, &dir)?;
     let server = server::serve(dir.join("http"))?;
@@ -89,7 +111,10 @@ fn build(
     let mut command = Command::new(peers);
     command.args(["run", "env"]);
     command.args(case.plan.env.iter().map(|(key, value)| format!("{key}={value}")));
-    command.args(["docker", "buildx"]).args(arguments).args(["--provenance=false", "-o"]);
+    let tells =
+        case.plan.fails.is_none() && case.plan.output == "oci" && case.plan.no_llb.is_none();
+    let told = if tells { "--provenance=mode=max" } else { "--provenance=false" };
+    command.args(["docker", "buildx"]).args(arguments).args(["--progress=rawjson", told, "-o"]);
     command.arg(format!("type={},dest={inside}.tar", case.plan.output)).arg(context);
     match &case.plan.stdin {
         Some(file) => command.stdin(fs_err::File::open(case.folder.join(file))?.into_parts().0),
@@ -105,15 +130,21 @@ fn build(
         // The names BuildKit gives its own records are new each time.
         let stable = |word: &&str| !word.contains("::");
         let error = error.split(' ').filter(stable).collect::<Vec<_>>().join(" ");
-        return Ok(serde_json::to_string_pretty(
-            &serde_json::json!({ "error": error.replace(&server, "SERVER") }),
-        )? + "\n");
+        let text = serde_json::json!({ "error": error.replace(&server, "SERVER") });
+        return Ok(Record { expected: serde_json::to_string_pretty(&text)? + "\n", llb: None });
     }
     let tar = work.join(format!("{}.tar", case.name));
     let described =
         if case.plan.output == "tar" { image::describe_tar(&tar)? } else { describe(&tar, bases)? };
-    Ok((serde_json::to_string_pretty(&described)
+    let expected = (serde_json::to_string_pretty(&described)
         .map_err(|source| Error::Json { what: case.name.clone(), source })?
         + "\n")
-        .replace(&server, "SERVER"))
+        .replace(&server, "SERVER");
+    let log_file = work.join(format!("{}.log", case.name));
+    fs_err::write(&log_file, &log)?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let llb =
+        tells.then(|| llb(&[&text(&tar), &text(&log_file), &text(bases), &server])).transpose()?;
+    fs_err::remove_file(&tar)?;
+    Ok(Record { expected, llb })
 }

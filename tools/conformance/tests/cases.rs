@@ -53,7 +53,8 @@ fn every_case_is_built_as_buildkit_builds_it() -> Result<(), Failure> {
     if cases.len() < known {
         println!("conformance: {} cases left out: they need root or sub-ids", known - cases.len());
     }
-    let meant = meant(&fs_err::read_to_string(root.join("conformance/differences.toml"))?)?;
+    let mut meant = meant(&fs_err::read_to_string(root.join("conformance/differences.toml"))?)?;
+    meant.retain(|entry| !entry.place.starts_with("llb "));
 
     let outcomes = run_all(&setting, &cases);
     let (report, wrong) = judge(&outcomes, &meant, only.is_empty());

@@ -8,119 +8,19 @@ has base:1 and base:onbuild. Vertices are taken from the provenance (mode=max). 
 a local source are checked against those that BuildKit lists; the others are computed without the session's attributes,
 which no two builds share.
 """
-import base64, hashlib, json, os, shutil, subprocess, sys, tarfile, urllib.request
+import json, os, shutil, subprocess, sys, tarfile, urllib.request
 
-# Fields by name: number and type; s string, i number, y bytes, o a number that is written even when 0, * repeated.
-# Go writes the oneof of Op after all other fields.
-SCHEMA = {
-    'Op': [('inputs', 1, '*Input'), ('platform', 10, 'Platform'), ('constraints', 11, 'Constraints'),
-        ('exec', 2, 'Exec'), ('source', 3, 'Source'), ('file', 4, 'File'), ('merge', 6, 'Merge'),
-        ('diff', 7, 'Diff')],
-    'Platform': [('Architecture', 1, 's'), ('OS', 2, 's'), ('Variant', 3, 's'), ('OSVersion', 4, 's')],
-    'Input': [('digest', 1, 's'), ('index', 2, 'i')],
-    'Constraints': [('filter', 1, '*s')],
-    'Exec': [('meta', 1, 'Meta'), ('mounts', 2, '*Mount'), ('network', 3, 'i'), ('security', 4, 'i'),
-        ('secretenv', 5, '*SecretEnv')],
-    'Meta': [('args', 1, '*s'), ('env', 2, '*s'), ('cwd', 3, 's'), ('user', 4, 's'), ('proxy_env', 5, 'Proxy'),
-        ('proxyEnv', 5, 'Proxy'), ('extraHosts', 6, '*Host'), ('hostname', 7, 's'), ('ulimit', 9, '*Ulimit'),
-        ('cgroupParent', 10, 's'), ('removeMountStubsRecursive', 11, 'i')],
-    'Proxy': [('http_proxy', 1, 's'), ('https_proxy', 2, 's'), ('ftp_proxy', 3, 's'), ('no_proxy', 4, 's'),
-        ('all_proxy', 5, 's')],
-    'Host': [('Host', 1, 's'), ('IP', 2, 's')],
-    'Ulimit': [('Name', 1, 's'), ('Soft', 2, 'i'), ('Hard', 3, 'i')],
-    'SecretEnv': [('ID', 1, 's'), ('name', 2, 's'), ('optional', 3, 'i')],
-    'Mount': [('input', 1, 'i'), ('selector', 2, 's'), ('dest', 3, 's'), ('output', 4, 'i'), ('readonly', 5, 'i'),
-        ('mountType', 6, 'i'), ('TmpfsOpt', 19, 'Tmpfs'), ('cacheOpt', 20, 'Cache'), ('secretOpt', 21, 'Secret'),
-        ('SSHOpt', 22, 'Secret'), ('contentCache', 24, 'i')],
-    'Tmpfs': [('size', 1, 'i')],
-    'Cache': [('ID', 1, 's'), ('sharing', 2, 'i')],
-    'Secret': [('ID', 1, 's'), ('uid', 2, 'i'), ('gid', 3, 'i'), ('mode', 4, 'i'), ('optional', 5, 'i')],
-    'Source': [('identifier', 1, 's'), ('attrs', 2, 'map')],
-    'File': [('actions', 2, '*Action')],
-    'Action': [('input', 1, 'i'), ('secondaryInput', 2, 'i'), ('output', 3, 'i'), ('copy', 4, 'Copy'),
-        ('mkfile', 5, 'Mkfile'), ('mkdir', 6, 'Mkdir'), ('rm', 7, 'Rm')],
-    'Copy': [('src', 1, 's'), ('dest', 2, 's'), ('owner', 3, 'Chown'), ('mode', 4, 'i'),
-        ('followSymlink', 5, 'i'), ('dirCopyContents', 6, 'i'), ('attemptUnpackDockerCompatibility', 7, 'i'),
-        ('createDestPath', 8, 'i'), ('allowWildcard', 9, 'i'), ('allowEmptyWildcard', 10, 'i'),
-        ('timestamp', 11, 'i'), ('includePatterns', 12, '*s'), ('include_patterns', 12, '*s'),
-        ('excludePatterns', 13, '*s'), ('exclude_patterns', 13, '*s'), ('modeStr', 15, 's'),
-        ('required_paths', 16, '*s')],
-    'Mkfile': [('path', 1, 's'), ('mode', 2, 'i'), ('data', 3, 'y'), ('owner', 4, 'Chown'), ('timestamp', 5, 'i')],
-    'Mkdir': [('path', 1, 's'), ('mode', 2, 'i'), ('makeParents', 3, 'i'), ('owner', 4, 'Chown'),
-        ('timestamp', 5, 'i')],
-    'Rm': [('path', 1, 's')],
-    'Chown': [('user', 1, 'User'), ('group', 2, 'User')],
-    'User': [('byName', 1, 'Named'), ('byId', 2, 'o')],
-    'Named': [('name', 1, 's'), ('input', 2, 'i')],
-    'Merge': [('inputs', 1, '*Ref')],
-    'Diff': [('lower', 1, 'Ref'), ('upper', 2, 'Ref')],
-    'Ref': [('input', 1, 'i')],
-}
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + '/../../../../tools/conformance')
+
+import llb
 
 
-def varint(n):
-    n &= (1 << 64) - 1
-    out = b''
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def field(n, data):
-    return varint(n << 3 | 2) + varint(len(data)) + data
-
-
-def encode(kind, value):
-    value = dict(value or {})
-    for wrapper in ('Op', 'Action', 'User'):
-        if isinstance(value.get(wrapper), dict):
-            value.update(value.pop(wrapper))
-    if kind == 'User' and not value:
-        value = {'byId': 0}                                   # JSON leaves out a zero
-    out, seen = b'', set()
-    for name, n, of in SCHEMA[kind]:
-        if name not in value:
-            continue
-        seen.add(name)
-        x = value[name]
-        if of == 'map':
-            for key in sorted(x):
-                out += field(n, field(1, key.encode()) + field(2, x[key].encode()))
-        elif of[0] == '*':
-            for item in x:
-                out += field(n, item.encode() if of == '*s' else encode(of[1:], item))
-        elif of == 's':
-            out += field(n, x.encode()) if x else b''
-        elif of == 'y':
-            out += field(n, base64.b64decode(x)) if x else b''
-        elif of in 'io':
-            out += varint(n << 3) + varint(int(x)) if x or of == 'o' else b''
-        else:
-            out += field(n, encode(of, x))
-    assert set(value) == seen, (kind, set(value) - seen)
-    return out
-
-
-def digests(config):
-    listed = {step: digest for digest, step in config['digestMapping'].items()}
-    raw, known, local = {}, {}, set()
-    for step in config['llbDefinition']:
-        name, inputs = step['id'], [i.split(':') for i in step.get('inputs', [])]
-        source = (step['op'].get('Op') or {}).get('source')
-
-        def digest(of, strip):
-            op = json.loads(json.dumps(step['op']))
-            op['inputs'] = [{'digest': of[i], 'index': int(n)} for i, n in inputs]
-            if strip and source:                              # the Docker engine's own default
-                op['Op']['source'].get('attrs', {}).pop('image.resolvemode', None)
-            return 'sha256:' + hashlib.sha256(encode('Op', op)).hexdigest()
-
-        raw[name], known[name] = digest(raw, False), digest(known, True)
-        if any(i in local for i, _ in inputs) or source and source['identifier'].startswith('local:'):
-            local.add(name)
-        elif listed[name] != raw[name]:
-            sys.exit(f'{name} has digest {listed[name]}, computed {raw[name]}')
-    return sorted(known.values())
+def without_defaults(op):
+    """The op without what the Docker engine adds of its own."""
+    source = (op.get('Op') or {}).get('source')
+    if source:
+        source.get('attrs', {}).pop('image.resolvemode', None)
+    return op
 
 
 def main(share, seen, docker, case, *args):
@@ -152,7 +52,7 @@ def main(share, seen, docker, case, *args):
                 manifest = get('manifests/' + manifest['manifests'][0]['digest'])
             images[reference] = {'digest': digest, 'config': get('blobs/' + manifest['config']['digest'])}
     with open(here + '/recorded.json', 'w') as out:
-        json.dump({'args': args, 'images': images, 'vertices': digests(build), 'config': image['config'],
+        json.dump({'args': args, 'images': images, 'vertices': sorted(vertex[-1] for vertex in llb.vertices(build, without_defaults)), 'config': image['config'],
                    'history': [[h.get('created_by', ''), h.get('empty_layer', False)] for h in image['history']]},
                   out, indent=1)
         out.write('\n')
