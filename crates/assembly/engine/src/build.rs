@@ -231,6 +231,7 @@ fn compile_options(
         context: frontend::Context::Directory {
             excludes: contexts.excludes.get(MAIN).cloned().unwrap_or_default(),
         },
+        excluded: contexts.ignored(),
         no_cache: match &request.no_cache {
             NoCache::Never => frontend::NoCache::Never,
             NoCache::Always => frontend::NoCache::Always,

@@ -72,6 +72,12 @@ impl Contexts {
         Ok(Self { directories, excludes, dockerfile, _made: made })
     }
 
+    /// Tells what of the main context is left out.
+    pub(crate) fn ignored(&self) -> Option<frontend::Excluded> {
+        let patterns = fstree::PatternSet::new(self.excludes.get(MAIN)?).ok()?;
+        Some(frontend::Excluded::by(move |path| patterns.matches(path.as_bytes())))
+    }
+
     /// Walks the directory that a source names.
     pub(crate) fn open(&self, source: &SourceOp) -> Result<Arc<LocalContext>, BuildError> {
         let name = source.identifier.strip_prefix("local://").unwrap_or_default();

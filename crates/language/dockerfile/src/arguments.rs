@@ -250,8 +250,10 @@ impl Parser<'_> {
                 return None;
             };
             let value = value.trim_start_matches(split::is_space).to_owned();
+            let keyword = &parts.keyword.text;
             let message = format!(
-                "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
+                "\"{keyword} key=value\" should be used instead of legacy \"{keyword} key value\" \
+                 format"
             );
             self.diagnostics.push(Diagnostic::warning("LegacyKeyValueFormat", message, span));
             return Some(vec![Pair { name: key.to_owned(), value, legacy: true, span }]);

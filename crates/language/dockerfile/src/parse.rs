@@ -146,7 +146,7 @@ impl Parser<'_> {
 
     pub(crate) fn instruction(&mut self, line: &Line, previous: Option<&String>) -> Instruction {
         if let Some(span) = line.gap {
-            let message = "Empty continuation line found in instruction";
+            let message = "Empty continuation line";
             self.diagnostics.push(Diagnostic::warning(
                 "NoEmptyContinuation",
                 message,

@@ -22,9 +22,13 @@ impl Compiler<'_> {
     /// Finds base images of what the target needs, and reads their triggers, until nothing new is needed.
     pub(crate) fn resolve(&mut self, target: usize) -> Result<BTreeSet<usize>, Stop> {
         for _ in 0..MAX_TRIGGER_ROUNDS {
-            let reachable = self.reachable(target);
+            let mut reachable = self.reachable(target);
+            if self.checking && self.options.target.is_none() {
+                (0..self.file.stages.len())
+                    .for_each(|stage| reachable.extend(self.reachable(stage)));
+            }
             self.resolve_bases(&reachable);
-            if self.failed() {
+            if self.failed() && !self.checking {
                 return Err(Stop);
             }
             let mut more = false;
@@ -126,6 +130,7 @@ impl Compiler<'_> {
         for (wanted, answer) in wanted.into_iter().zip(answers) {
             match answer {
                 Ok(image) => self.accept(wanted, image),
+                Err(_) if self.checking => self.do_without(&wanted, answer.err()),
                 Err(error) => self.unresolved(&wanted, error),
             }
         }
@@ -222,8 +227,10 @@ impl Compiler<'_> {
         };
         if !config.os.is_empty() && !own.satisfies(&platform) {
             let message = format!(
-                "Base image {} was pulled with platform {own}, expected {platform} for current build",
-                reference.familiar()
+                "Base image {} was pulled with platform {:?}, expected {:?} for current build",
+                self.stages[index].base_name,
+                own.to_string(),
+                platform.to_string(),
             );
             let span = self.base_span(index);
             self.report(Diagnostic::warning("InvalidBaseImagePlatform", message, span));
@@ -302,6 +309,20 @@ impl Compiler<'_> {
         output
     }
 
+    /// Goes on with an image of which nothing is known.
+    fn do_without(&mut self, wanted: &Wanted, error: Option<ResolveError>) {
+        match error {
+            None | Some(ResolveError::Unasked(_)) => {}
+            Some(error) => self.unresolved(wanted, error),
+        }
+        let stage = &mut self.stages[wanted.stage];
+        stage.image = empty_image(&wanted.platform);
+        stage.unknown_base = true;
+        stage.platform = Some(wanted.platform.clone());
+        stage.pinned = Some((wanted.reference.clone(), oci::Digest::of(b"")));
+        stage.done = wanted.whole || stage.from.is_none();
+    }
+
     fn unresolved(&mut self, wanted: &Wanted, error: ResolveError) {
         let span = self.base_span(wanted.stage);
         let diagnostic = match error {
@@ -315,6 +336,9 @@ impl Compiler<'_> {
                 };
                 let message = format!("base image {image} is not available for {platform}");
                 Diagnostic::error(message, span).hint(hint)
+            }
+            ResolveError::Unasked(image) => {
+                Diagnostic::error(format!("image {image} was not looked for"), span)
             }
             ResolveError::NotFound(image) => {
                 let written = &self.stages[wanted.stage].base_name;

@@ -1,9 +1,13 @@
 //! What is allowed and yet doubtful, by the names of BuildKit's rules, and the `check` directive that silences them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dockerfile::{Dockerfile, Expanded, Word};
-use report::{Diagnostic, Severity};
+use dockerfile::{Dockerfile, Expanded, Instruction, Kind, Word};
+use oci::Platform;
+use report::{Diagnostic, Severity, Span};
+
+/// Rules that speak only where `# check=experimental=` names them.
+const EXPERIMENTAL: [&str; 1] = ["InvalidDefinitionDescription"];
 
 /// Checks that need nothing but the text.
 pub(crate) fn before(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
@@ -24,22 +28,26 @@ pub(crate) fn before(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
         }
     }
     casing(file, found);
+    for instruction in file.instructions() {
+        description(instruction, found);
+    }
 }
 
-/// Keywords are all in upper case, or all in lower.
+/// Keywords are all in upper case, or all in lower. What stands before the first FROM does not count.
 fn casing(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     let upper = |word: &str| word == word.to_uppercase();
     let lower = |word: &str| word == word.to_lowercase();
     let (mut uppers, mut lowers) = (0, 0);
-    for instruction in file.instructions() {
+    let instructions = || file.instructions().skip(file.preamble.len());
+    for instruction in instructions() {
         uppers += usize::from(upper(&instruction.keyword.text));
         lowers += usize::from(lower(&instruction.keyword.text));
     }
     let major_is_lower = lowers > uppers;
-    for instruction in file.instructions() {
+    for instruction in instructions() {
         let word = &instruction.keyword.text;
         let fits = if major_is_lower { lower(word) } else { upper(word) };
-        if !fits {
+        if !fits && !matches!(instruction.kind, Kind::Invalid) {
             let (wanted, name) = if major_is_lower {
                 (word.to_lowercase(), "lowercase")
             } else {
@@ -59,39 +67,81 @@ fn casing(file: &Dockerfile, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// A comment above a stage or an argument describes it, and then begins with its name.
+fn description(instruction: &Instruction, found: &mut Vec<Diagnostic>) {
+    let Some(comment) = instruction.comments.last() else { return };
+    let (keyword, names): (_, Vec<&str>) = match &instruction.kind {
+        Kind::From(from) => ("FROM", from.name.iter().map(|name| name.text.as_str()).collect()),
+        Kind::Arg(arguments) => {
+            ("ARG", arguments.iter().map(|argument| argument.name.as_str()).collect())
+        }
+        _ => return,
+    };
+    let first = comment.split(' ').next().unwrap_or_default();
+    let wanted = match names.as_slice() {
+        [] => return,
+        names if names.contains(&first) => return,
+        [only] => only,
+        _ => "<arg_key>",
+    };
+    let message =
+        format!("Comment for {keyword} should follow the format: `# {wanted} <description>`");
+    found.push(
+        Diagnostic::warning("InvalidDefinitionDescription", message, instruction.span)
+            .hint("an empty line between them makes it an ordinary comment"),
+    );
+}
+
 /// `FROM --platform` with a constant, or with what is the default anyway.
 pub(crate) fn platform(
     word: &Word,
     expanded: &Expanded,
+    target: &str,
     stage: &dockerfile::Stage,
     found: &mut Vec<Diagnostic>,
 ) {
-    if ["$TARGETPLATFORM", "${TARGETPLATFORM}"].contains(&word.text.as_str()) {
-        let message = format!(
-            "Setting platform to predefined {} in FROM is redundant as this is the default behavior",
-            word.text
-        );
-        found.push(Diagnostic::warning("RedundantTargetPlatform", message, word.span));
+    if !expanded.unmatched.is_empty() {
         return;
     }
-    let variable = !expanded.matched.is_empty() || !expanded.unmatched.is_empty();
-    let named = stage.from.name.as_ref().is_some_and(|name| {
-        // A stage whose name says its platform means it.
-        let parts: Vec<&str> = expanded.text.split('/').collect();
-        parts.iter().any(|part| !part.is_empty() && name.text.contains(part))
-    });
-    if !variable && !named {
-        let message =
-            format!("FROM --platform flag should not use constant value {:?}", expanded.text);
-        found.push(Diagnostic::warning("FromPlatformFlagConstDisallowed", message, word.span));
+    let mut matched = expanded.matched.iter();
+    match (matched.next(), matched.next()) {
+        (Some(name), None) if name == "TARGETPLATFORM" && expanded.text == target => {
+            let message = format!(
+                "Setting platform to predefined {} in FROM is redundant as this is the default \
+                 behavior",
+                word.text
+            );
+            found.push(
+                Diagnostic::warning("RedundantTargetPlatform", message, word.span)
+                    .hint("leave the flag out"),
+            );
+        }
+        (None, _) => {
+            let Ok(platform) = expanded.text.parse::<Platform>() else { return };
+            // A stage whose name says its platform means it.
+            let named = stage.from.name.as_ref().is_some_and(|name| {
+                name.text.contains(&platform.os) || name.text.contains(&platform.architecture)
+            });
+            if !named {
+                let message = format!(
+                    "FROM --platform flag should not use constant value {:?}",
+                    expanded.text
+                );
+                found.push(Diagnostic::warning(
+                    "FromPlatformFlagConstDisallowed",
+                    message,
+                    word.span,
+                ));
+            }
+        }
+        _ => {}
     }
 }
 
-/// Names that look as if a secret were kept in an image.
+/// Names that look as if a secret were kept in an image: one of these words between underscores, and none that says it
+/// is something else.
 pub(crate) fn looks_secret(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    let words: Vec<&str> = lower.split(['_', '-']).collect();
-    let secret = [
+    const SECRET: [&str; 10] = [
         "apikey",
         "auth",
         "credential",
@@ -103,34 +153,126 @@ pub(crate) fn looks_secret(name: &str) -> bool {
         "secret",
         "token",
     ];
-    words.iter().any(|word| secret.contains(word)) && !words.contains(&"public")
+    let lower = name.to_lowercase();
+    let has = |known: &[&str]| lower.split('_').any(|word| known.contains(&word));
+    has(&SECRET) && !has(&["public", "file", "version"])
 }
 
-/// Drops what the `check` directive skips; with `error=true` warnings are errors.
-pub(crate) fn filter(file: &Dockerfile, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let value = file.directive("check").unwrap_or_default();
-    let mut skipped: Vec<&str> = Vec::new();
-    let mut errors = false;
-    for part in value.split(';') {
-        match part.split_once('=').map(|(key, value)| (key.trim(), value.trim())) {
-            Some(("skip", rules)) => skipped = rules.split(',').map(str::trim).collect(),
-            Some(("error", value)) => errors = value == "true",
-            _ => {}
+/// What `# check=` asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckConfig {
+    /// Rules that are silent; `all` is every rule.
+    pub skip: BTreeSet<String>,
+    /// Experimental rules that speak; `all` is every one.
+    pub experimental: BTreeSet<String>,
+    /// Whether a finding ends a build.
+    pub error: bool,
+}
+
+impl CheckConfig {
+    /// Reads `skip=A,B;error=true;experimental=C`.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(config);
+        }
+        for part in text.splitn(3, ';') {
+            let Some((key, value)) = part.split_once('=') else {
+                return Err(format!("invalid check option {part:?}"));
+            };
+            let value = value.trim();
+            let rules = || value.split(',').map(|rule| rule.trim().to_owned()).collect();
+            match key.trim() {
+                "skip" => config.skip = rules(),
+                "experimental" => config.experimental = rules(),
+                "error" => {
+                    config.error = match value {
+                        "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
+                        "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
+                        _ => return Err(format!("invalid check option {part:?}")),
+                    }
+                }
+                key => return Err(format!("invalid check option {key:?}")),
+            }
+        }
+        // `all` is a word of its own, not one of a list.
+        for rules in [&mut config.skip, &mut config.experimental] {
+            if rules.len() > 1 {
+                rules.remove("all");
+            }
+        }
+        Ok(config)
+    }
+
+    /// Whether findings of a rule are told.
+    pub fn tells(&self, rule: &str) -> bool {
+        let names = |rules: &BTreeSet<String>| rules.contains(rule) || rules.contains("all");
+        if EXPERIMENTAL.contains(&rule) { names(&self.experimental) } else { !names(&self.skip) }
+    }
+}
+
+/// The configuration of a Dockerfile's checks: that of `BUILDKIT_DOCKERFILE_CHECK`, else of its directive.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn configuration(
+    file: &Dockerfile,
+    build_args: &BTreeMap<String, String>,
+) -> Result<CheckConfig, Box<Diagnostic>> {
+    let given = build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+    let directive = file.directives.iter().find(|directive| directive.name == "check");
+    let (text, span) = match (given, directive) {
+        (Some(text), _) => (text.as_str(), Span::default()),
+        // What follows a space is taken for a remark.
+        (None, Some(directive)) => {
+            (directive.value.split(' ').next().unwrap_or_default(), directive.span)
+        }
+        (None, None) => return Ok(CheckConfig::default()),
+    };
+    CheckConfig::parse(text).map_err(|message| {
+        let message = format!("failed to parse check options: {message}");
+        Box::new(Diagnostic::error(message, span).hint("write skip=RULE,RULE;error=true"))
+    })
+}
+
+/// Instructions with a `# check=skip=` of their own right above them, by where they begin.
+fn own(file: &Dockerfile) -> BTreeMap<usize, (usize, BTreeSet<String>)> {
+    let skips = file.instructions().filter_map(|instruction| {
+        let config = instruction.comments.iter().find_map(|comment| {
+            let (name, value) = comment.split_once('=')?;
+            let first = value.trim().split(' ').next()?;
+            (name.trim().eq_ignore_ascii_case("check"))
+                .then(|| CheckConfig::parse(first).ok())
+                .flatten()
+        })?;
+        Some((instruction.span.start, (instruction.span.end, config.skip)))
+    });
+    skips.collect()
+}
+
+/// Drops what the `check` directives skip; with `error=true` warnings are errors.
+pub(crate) fn filter(
+    file: &Dockerfile,
+    config: &CheckConfig,
+    found: Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
+    let own = own(file);
+    let own_tells = |rule: &str, at: usize| {
+        let here = own.range(..=at).next_back().filter(|(_, (end, _))| at <= *end);
+        here.is_none_or(|(_, (_, skip))| !skip.contains(rule) && !skip.contains("all"))
+    };
+    let tells = |diagnostic: &Diagnostic| {
+        diagnostic.severity == Severity::Error
+            || diagnostic
+                .rule
+                .is_none_or(|rule| config.tells(rule) && own_tells(rule, diagnostic.span.start))
+    };
+    let mut kept: Vec<Diagnostic> = found.into_iter().filter(tells).collect();
+    for diagnostic in &mut kept {
+        if config.error && diagnostic.rule.is_some() {
+            diagnostic.severity = Severity::Error;
         }
     }
-    let skip = |rule: &str| {
-        skipped.iter().any(|skipped| *skipped == "all" || skipped.eq_ignore_ascii_case(rule))
-    };
-    found
-        .into_iter()
-        .filter(|diagnostic| {
-            diagnostic.severity == Severity::Error || !diagnostic.rule.is_some_and(skip)
-        })
-        .map(|mut diagnostic| {
-            if errors && diagnostic.rule.is_some() {
-                diagnostic.severity = Severity::Error;
-            }
-            diagnostic
-        })
-        .collect()
+    kept
 }

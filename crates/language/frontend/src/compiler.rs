@@ -30,6 +30,10 @@ pub(crate) struct Compiler<'a> {
     pub(crate) used_paths: BTreeMap<String, BTreeSet<String>>,
     /// Bytes of variables in all steps so far.
     pub(crate) step_bytes: usize,
+    /// Whether this is about what is said only: then all is looked at, even what cannot be built.
+    pub(crate) checking: bool,
+    /// What the target's stages ask for.
+    pub(crate) asked: Vec<crate::check::Asked>,
 }
 
 /// The name of the main context's source.
@@ -65,6 +69,8 @@ impl<'a> Compiler<'a> {
             sources: BTreeMap::new(),
             used_paths: BTreeMap::new(),
             step_bytes: 0,
+            checking: false,
+            asked: Vec::new(),
         }
     }
 
@@ -87,7 +93,14 @@ impl<'a> Compiler<'a> {
         for diagnostic in &mut all {
             diagnostic.source.get_or_insert_with(|| self.options.source.clone());
         }
-        let mut all = crate::checks::filter(self.file, all);
+        let config = crate::checks::configuration(self.file, &self.options.build_args);
+        let mut all = match config {
+            Ok(config) => crate::checks::filter(self.file, &config, all),
+            Err(diagnostic) => {
+                all.push(diagnostic.in_source(&self.options.source));
+                all
+            }
+        };
         all.sort_by_key(|found| (found.severity != Severity::Error, found.span));
         all.dedup();
         all
@@ -101,11 +114,17 @@ impl<'a> Compiler<'a> {
         self.diagnostics.push(diagnostic);
     }
 
-    fn compile(&mut self) -> Result<usize, Stop> {
+    pub(crate) fn compile(&mut self) -> Result<usize, Stop> {
+        if self.checking && !self.file.stages.is_empty() {
+            crate::checks::before(self.file, &mut self.diagnostics);
+        }
         if self.failed() || self.file.stages.is_empty() {
             return Err(Stop);
         }
-        crate::checks::before(self.file, &mut self.diagnostics);
+        if !self.checking {
+            crate::checks::before(self.file, &mut self.diagnostics);
+        }
+        self.default_bases();
         self.read_global_args()?;
         self.make_stages();
         let target = self.target()?;
@@ -119,7 +138,7 @@ impl<'a> Compiler<'a> {
         }
         let reachable = self.resolve(target)?;
         self.refuse_windows_runs(&reachable);
-        if self.failed() {
+        if self.failed() && !self.checking {
             return Err(Stop);
         }
         for index in 0..self.stages.len() {
@@ -145,7 +164,8 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    fn read_global_args(&mut self) -> Result<(), Stop> {
+    /// Arguments that are there without being declared; as `--build-arg` overrides them, where that is asked for.
+    pub(crate) fn builtin_args(&self, overridden: bool) -> Env {
         let stages = &self.file.stages;
         let last = stages.last().and_then(|stage| stage.from.name.as_ref());
         let target = self.options.target.clone().or_else(|| last.map(|name| name.text.clone()));
@@ -166,10 +186,16 @@ impl<'a> Compiler<'a> {
                 target.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned()),
             ),
         ];
+        let mut args = Env::default();
         for (name, value) in builtin {
-            let value = self.options.build_args.get(name).cloned().unwrap_or(value);
-            self.global_args.set(name, &value);
+            let given = self.options.build_args.get(name).filter(|_| overridden);
+            args.set(name, given.unwrap_or(&value));
         }
+        args
+    }
+
+    fn read_global_args(&mut self) -> Result<(), Stop> {
+        self.global_args = self.builtin_args(true);
         for instruction in &self.file.preamble {
             let Kind::Arg(arguments) = &instruction.kind else { continue };
             for argument in arguments {

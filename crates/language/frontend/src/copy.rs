@@ -285,6 +285,9 @@ impl Compiler<'_> {
             self.error(format!("source: {error}"), word.span);
             Stop
         })?;
+        if plan.copy.from.is_none() {
+            self.excluded(path, plan.add, word);
+        }
         self.uses(plan.source_stage, &paths::to_slash(path, plan.windows));
         Ok(action)
     }
@@ -306,6 +309,35 @@ impl Compiler<'_> {
         self.step(output, index, plan.name.clone(), platform, plan.instruction.span);
         let copy = pb::FileActionCopy { src: "/".to_owned(), ..plan.action() };
         Ok(FileAction::Copy { from: Some(output), copy })
+    }
+
+    /// A file that `.dockerignore` leaves out is not there to be copied. Where patterns take something back, only the
+    /// files themselves could tell.
+    fn excluded(&mut self, path: &str, add: bool, word: &Word) {
+        let Some(excluded) = &self.options.excluded else { return };
+        let crate::Context::Directory { excludes: patterns } = &self.options.context else {
+            return;
+        };
+        if patterns.is_empty() || patterns.iter().any(|pattern| pattern.starts_with('!')) {
+            return;
+        }
+        let path = paths::join("/", path);
+        let everything = ["*", "**", "**/*"];
+        if path == "/" {
+            if !patterns.iter().any(|pattern| everything.contains(&pattern.as_str())) {
+                return;
+            }
+        } else if !excluded.has(path.trim_start_matches('/')) {
+            return;
+        }
+        let doing = if add { "Add" } else { "Copy" };
+        let shown = if path == "/" { "." } else { path.trim_start_matches('/') };
+        let message =
+            format!("Attempting to {doing} file {shown:?} that is excluded by .dockerignore");
+        self.report(
+            Diagnostic::warning("CopyIgnoredFile", message, word.span)
+                .hint("take the pattern out of .dockerignore, or do not copy the file"),
+        );
     }
 
     fn copy_http(&mut self, index: usize, plan: &Plan<'_>, address: &str) -> FileAction {

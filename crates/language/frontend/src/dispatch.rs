@@ -39,23 +39,26 @@ impl Compiler<'_> {
         let instruction = command.instruction.as_ref();
         match &instruction.kind {
             Kind::Add(copy) => self.copy(index, command, copy, true),
-            Kind::Arg(arguments) => self.arg(index, arguments),
+            Kind::Arg(arguments) => self.arg(index, instruction, arguments),
             Kind::Cmd(line) => {
-                self.once(index, "CMD", instruction.span);
-                self.cmd(index, line);
+                self.once(index, "CMD", instruction);
+                self.cmd(index, instruction, line);
                 Ok(())
             }
             Kind::Copy(copy) => self.copy(index, command, copy, false),
             Kind::Entrypoint(line) => {
-                self.once(index, "ENTRYPOINT", instruction.span);
-                self.entrypoint(index, line);
+                self.once(index, "ENTRYPOINT", instruction);
+                self.entrypoint(index, instruction, line);
                 Ok(())
             }
-            Kind::Env(pairs) => self.env(index, pairs),
+            Kind::Env(pairs) => {
+                self.legacy(index, instruction, pairs);
+                self.env(index, pairs)
+            }
             Kind::Expose(words) => self.expose(index, words),
             Kind::From(_) | Kind::Invalid => Ok(()),
             Kind::Healthcheck(check) => {
-                self.once(index, "HEALTHCHECK", instruction.span);
+                self.once(index, "HEALTHCHECK", instruction);
                 let check = health(check);
                 let created_by = format!("HEALTHCHECK {}", text::health(&check));
                 let stage = &mut self.stages[index];
@@ -63,7 +66,10 @@ impl Compiler<'_> {
                 stage.record(created_by, false);
                 Ok(())
             }
-            Kind::Label(pairs) => self.label(index, pairs),
+            Kind::Label(pairs) => {
+                self.legacy(index, instruction, pairs);
+                self.label(index, pairs)
+            }
             Kind::Maintainer(name) => {
                 let stage = &mut self.stages[index];
                 stage.image.author.clone_from(&name.text);
@@ -109,14 +115,12 @@ impl Compiler<'_> {
     }
 
     /// Of some instructions only the last one of a stage counts.
-    fn once(&mut self, index: usize, name: &'static str, span: Span) {
-        if self.stages[index].on_trigger {
-            return;
-        }
-        if let Some(before) = self.stages[index].used.insert(name, span) {
+    fn once(&mut self, index: usize, name: &'static str, instruction: &Instruction) {
+        if let Some(before) = self.stages[index].used.insert(name, instruction.span) {
             let message = format!(
-                "Multiple {name} instructions should not be used in the same stage because only the \
-                 last one will be used"
+                "Multiple {} instructions should not be used in the same stage because only the \
+                 last one will be used",
+                instruction.keyword.text
             );
             self.report(Diagnostic::warning("MultipleInstructionsDisallowed", message, before));
         }
@@ -179,7 +183,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn undefined(
+    pub(crate) fn undefined(
         &mut self,
         index: usize,
         unmatched: &std::collections::BTreeSet<String>,
@@ -194,6 +198,10 @@ impl Compiler<'_> {
                 continue;
             }
             let known: Vec<&str> = stage.env.names().chain(self.global_args.names()).collect();
+            // An image of which nothing is known may have it.
+            if stage.unknown_base && !known.contains(&name.as_str()) {
+                continue;
+            }
             let mut diagnostic = Diagnostic::warning(
                 "UndefinedVar",
                 format!("Usage of undefined variable '${name}'"),
@@ -234,6 +242,17 @@ impl Compiler<'_> {
         Err(Stop)
     }
 
+    /// What the parser says of a stage's own instructions is said here of triggers.
+    fn legacy(&mut self, index: usize, instruction: &Instruction, pairs: &[Pair]) {
+        if self.stages[index].on_trigger && pairs.iter().any(|pair| pair.legacy) {
+            let name = &instruction.keyword.text;
+            let message = format!(
+                "\"{name} key=value\" should be used instead of legacy \"{name} key value\" format"
+            );
+            self.report(Diagnostic::warning("LegacyKeyValueFormat", message, instruction.span));
+        }
+    }
+
     fn label(&mut self, index: usize, pairs: &[Pair]) -> Result<(), Stop> {
         let pairs = self.pairs(index, pairs)?;
         let mut created_by = "LABEL".to_owned();
@@ -268,7 +287,12 @@ impl Compiler<'_> {
         }
     }
 
-    fn arg(&mut self, index: usize, arguments: &[Argument]) -> Result<(), Stop> {
+    fn arg(
+        &mut self,
+        index: usize,
+        instruction: &Instruction,
+        arguments: &[Argument],
+    ) -> Result<(), Stop> {
         let mut shown = Vec::with_capacity(arguments.len());
         for argument in arguments {
             self.secret_name("ARG", &argument.name, argument.span);
@@ -278,6 +302,10 @@ impl Compiler<'_> {
                 (None, Some(default)) => Some(self.word_text(index, default, argument.span)?),
                 (None, None) => self.global_args.value(&argument.name).map(str::to_owned),
             };
+            let own = argument.default.is_some()
+                || self.options.build_args.contains_key(&argument.name)
+                || value.is_none();
+            self.asked_argument(index, instruction, &argument.name, value.clone(), own);
             let stage = &mut self.stages[index];
             if let Some(value) = &value
                 && !NOT_VARIABLES.contains(&argument.name.as_str())
@@ -321,8 +349,9 @@ impl Compiler<'_> {
         if stage.windows() { (vec![words.join(" ")], true) } else { (words, false) }
     }
 
-    fn cmd(&mut self, index: usize, line: &CommandLine) {
-        let (words, whole) = self.command_words(index, line, "CMD");
+    fn cmd(&mut self, index: usize, instruction: &Instruction, line: &CommandLine) {
+        let name = &instruction.keyword.text;
+        let (words, whole) = self.command_words(index, line, name);
         self.command_form(index, whole, line.span);
         let stage = &mut self.stages[index];
         let created_by = format!("CMD {}", text::quoted(&words));
@@ -333,8 +362,9 @@ impl Compiler<'_> {
         stage.record(created_by, false);
     }
 
-    fn entrypoint(&mut self, index: usize, line: &CommandLine) {
-        let (words, whole) = self.command_words(index, line, "ENTRYPOINT");
+    fn entrypoint(&mut self, index: usize, instruction: &Instruction, line: &CommandLine) {
+        let name = &instruction.keyword.text;
+        let (words, whole) = self.command_words(index, line, name);
         self.command_form(index, whole, line.span);
         let stage = &mut self.stages[index];
         let created_by = format!("ENTRYPOINT {}", text::quoted(&words));

@@ -5,10 +5,12 @@
 //! images and nothing else: it reads no file, knows no network and no store.
 //!
 //! The text is read by `dockerfile`; `compiler` makes stages of it, finds what the target needs and where that comes
-//! from; `dispatch`, `run` and `copy` go through the instructions of each stage in order. Definitions and configurations
+//! from; `dispatch`, `run` and `copy` go through the instructions of each stage in order. [`check`] goes the same way for
+//! what it says about the Dockerfile alone. Definitions and configurations
 //! are the same as BuildKit's Dockerfile frontend makes, but for what is said at each function.
 
 mod bases;
+mod check;
 mod checks;
 mod compiler;
 mod contexts;
@@ -25,8 +27,10 @@ mod stages;
 mod text;
 mod windows;
 
+pub use check::{Checked, Outline, OutlineArgument, OutlineMount, check};
+pub use checks::{CheckConfig, configuration};
 pub use options::{
-    CompileOptions, Compiled, Context, ImageName, ImageResolver, NoCache, ResolveError,
+    CompileOptions, Compiled, Context, Excluded, ImageName, ImageResolver, NoCache, ResolveError,
     ResolvedImage, Step,
 };
 

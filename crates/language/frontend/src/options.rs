@@ -1,4 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
 
 use oci::{Digest, ImageConfig, Platform, Reference};
 use report::{Diagnostic, SourceText, Span};
@@ -27,6 +29,9 @@ pub struct CompileOptions {
     pub contexts: BTreeMap<String, Context>,
     /// The main context.
     pub context: Context,
+    /// Who tells whether the patterns of the main context leave a path out, for a check of what is copied. `None` checks
+    /// nothing.
+    pub excluded: Option<Excluded>,
     /// `--no-cache`, `--no-cache-filter`.
     pub no_cache: NoCache,
     /// Network of RUN steps that say nothing else.
@@ -61,6 +66,7 @@ impl CompileOptions {
             labels: BTreeMap::new(),
             contexts: BTreeMap::new(),
             context: Context::Directory { excludes: Vec::new() },
+            excluded: None,
             no_cache: NoCache::Never,
             network: llb::pb::NetMode::Unset,
             add_hosts: Vec::new(),
@@ -71,6 +77,28 @@ impl CompileOptions {
             allow_host_network: true,
             pull: false,
         }
+    }
+}
+
+/// Tells whether a path of the main context, or a directory above it, is left out by its `.dockerignore`.
+#[derive(Clone)]
+pub struct Excluded(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Excluded {
+    /// Asks `matches`, with paths relative to the context.
+    pub fn by(matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(matches))
+    }
+
+    /// Whether it is left out.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        (self.0)(path)
+    }
+}
+
+impl fmt::Debug for Excluded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Excluded")
     }
 }
 
@@ -141,6 +169,9 @@ pub struct ResolvedImage {
 /// Why an image was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
+    /// Nobody is to be asked. Only a check can go on then, and says nothing about what an image might have.
+    #[error("image `{0}` was not looked for")]
+    Unasked(String),
     /// There is no such image.
     #[error("image `{0}` does not exist")]
     NotFound(String),

@@ -214,6 +214,9 @@ impl Compiler<'_> {
             run.mounts.iter().zip(command.sources.iter().copied().chain(std::iter::repeat(None)))
         {
             let mount = self.parse_mount(index, word)?;
+            if matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
+                self.asked_mount(index, command.instruction.lines, &mount);
+            }
             match mount.kind {
                 MountKind::Secret => secret(&mount, mounts),
                 MountKind::Ssh => {
@@ -243,11 +246,15 @@ impl Compiler<'_> {
     fn parse_mount(&mut self, index: usize, word: &Word) -> Result<Mount, Stop> {
         let env = self.stages[index].env.clone();
         let how = Expand::words(self.file.escape);
+        let mut unmatched = std::collections::BTreeSet::new();
         let mut replace = |text: &str| {
             let expanded = expand(text, how, &env).map_err(|error| error.to_string())?;
+            unmatched.extend(expanded.unmatched);
             Ok(expanded.text)
         };
-        Mount::parse(&word.text, &mut replace).map_err(|error| {
+        let parsed = Mount::parse(&word.text, &mut replace);
+        self.undefined(index, &unmatched, word.span);
+        parsed.map_err(|error| {
             let mut diagnostic = Diagnostic::error(error.message, word.span);
             diagnostic.hint = error.hint;
             self.report(diagnostic);

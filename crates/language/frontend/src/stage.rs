@@ -67,6 +67,8 @@ pub(crate) struct StageState<'a> {
     pub(crate) args: Vec<(String, Option<String>)>,
     /// Whether its file system can be used.
     pub(crate) done: bool,
+    /// Whether nothing is known of the image it stands on; only in a check.
+    pub(crate) unknown_base: bool,
     /// Whether its base was found.
     pub(crate) resolved: bool,
     pub(crate) triggers_read: bool,
@@ -114,6 +116,7 @@ impl StageState<'_> {
             context: None,
             args: Vec::new(),
             done: false,
+            unknown_base: false,
             resolved: false,
             triggers_read: false,
             workdir_set: false,
@@ -186,6 +189,7 @@ impl StageState<'_> {
         self.pinned.clone_from(&base.pinned);
         self.context.clone_from(&base.context);
         self.workdir_set = base.workdir_set;
+        self.unknown_base = base.unknown_base;
         self.args.splice(0..0, base.args.iter().cloned());
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-use dockerfile::Kind;
+use dockerfile::{Expand, Expanded, Kind, expand};
 use oci::{Platform, Reference};
 use report::{Diagnostic, Span, did_you_mean};
 
@@ -71,27 +71,80 @@ impl<'a> Compiler<'a> {
         let base = &stage.from.base;
         let args = self.global_args.clone();
         let expanded = self.expand(&base.text, &args, base.span).ok()?;
-        if !expanded.text.is_empty() && expanded.unmatched.is_empty() {
-            return Some(expanded.text);
+        self.undeclared(&expanded, base.span);
+        if expanded.text.is_empty() {
+            let mut diagnostic = Diagnostic::error(
+                format!("base name ({}) should not be blank", base.text),
+                base.span,
+            );
+            diagnostic.hint = expanded.unmatched.first().map(|name| self.about_argument(name));
+            self.report(diagnostic);
+            return None;
         }
-        if let Some(name) = expanded.unmatched.first() {
-            let known: Vec<&str> = args.names().collect();
-            let declared = self.declared_globally(name);
-            let hint = match did_you_mean(name, known) {
-                _ if declared => format!("ARG {name} has no default: pass --build-arg {name}=…"),
-                Some(guess) => format!("did you mean ${guess}?"),
-                None => format!("declare it before the first FROM: ARG {name}=…"),
-            };
+        if let Some(name) = expanded.unmatched.first()
+            && Reference::from_str(&expanded.text).is_err()
+        {
             let message = format!("variable ${name} in FROM is not set");
-            if Reference::from_str(&expanded.text).is_err() {
-                self.report(Diagnostic::error(message, base.span).hint(hint));
-                return None;
-            }
-            self.report(Diagnostic::warning("UndefinedArgInFrom", message, base.span).hint(hint));
-            return Some(expanded.text);
+            let hint = self.about_argument(name);
+            self.report(Diagnostic::error(message, base.span).hint(hint));
+            return None;
         }
-        self.error(format!("base name ({}) should not be blank", base.text), base.span);
-        None
+        Some(expanded.text)
+    }
+
+    /// Variables of FROM that no ARG before it declares.
+    fn undeclared(&mut self, expanded: &Expanded, span: Span) {
+        for name in &expanded.unmatched {
+            if !self.declared_globally(name) {
+                let message = format!("FROM argument '{name}' is not declared");
+                let hint = self.about_argument(name);
+                self.report(Diagnostic::warning("UndefinedArgInFrom", message, span).hint(hint));
+            }
+        }
+    }
+
+    /// How to give a variable of FROM its value.
+    fn about_argument(&self, name: &str) -> String {
+        if self.declared_globally(name) {
+            return format!("ARG {name} has no default: pass --build-arg {name}=…");
+        }
+        match did_you_mean(name, self.global_args.names()) {
+            Some(guess) => format!("did you mean {guess}?"),
+            None => format!("declare it before the first FROM: ARG {name}=…"),
+        }
+    }
+
+    /// Bases that are none when nobody gives an argument.
+    pub(crate) fn default_bases(&mut self) {
+        let mut args = self.builtin_args(false);
+        for instruction in &self.file.preamble {
+            let Kind::Arg(arguments) = &instruction.kind else { continue };
+            for argument in arguments {
+                let Some(default) = &argument.default else { continue };
+                match expand(default, Expand::words(self.file.escape), &args) {
+                    Ok(value) => args.set(&argument.name, &value.text),
+                    Err(_) => return,
+                }
+            }
+        }
+        for stage in &self.file.stages {
+            let base = &stage.from.base;
+            match expand(&base.text, Expand::words(self.file.escape), &args) {
+                Ok(name) if Reference::from_str(&name.text).is_err() => {
+                    let message = format!(
+                        "Default value for ARG {} results in empty or invalid base image name",
+                        base.text
+                    );
+                    self.diagnostics.push(Diagnostic::warning(
+                        "InvalidDefaultArgInFrom",
+                        message,
+                        base.span,
+                    ));
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     fn declared_globally(&self, name: &str) -> bool {
@@ -105,6 +158,9 @@ impl<'a> Compiler<'a> {
         let word = stage.from.platform.as_ref()?;
         let args = self.global_args.clone();
         let expanded = self.expand(&word.text, &args, word.span).ok()?;
+        self.undeclared(&expanded, word.span);
+        let target = args.value("TARGETPLATFORM").unwrap_or_default();
+        crate::checks::platform(word, &expanded, target, stage, &mut self.diagnostics);
         let guess = expanded.unmatched.first().and_then(|name| {
             let guess = did_you_mean(name, args.names())?;
             Some(format!("did you mean ${guess}?"))
@@ -114,10 +170,7 @@ impl<'a> Compiler<'a> {
             Diagnostic::error(message, word.span)
         } else {
             match expanded.text.parse() {
-                Ok(platform) => {
-                    crate::checks::platform(word, &expanded, stage, &mut self.diagnostics);
-                    return Some(platform);
-                }
+                Ok(platform) => return Some(platform),
                 Err(error) => {
                     let message = format!("failed to parse platform {}: {error}", word.text);
                     Diagnostic::error(message, word.span)

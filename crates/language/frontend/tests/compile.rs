@@ -192,7 +192,10 @@ fn steps_can_be_run_again_by_stage() {
 #[test]
 fn mistakes_are_told_with_place_and_way_out() {
     insta::assert_snapshot!(told(&options(
-        "ARG GO_VERSION\nFROM golang:${GO_VERSION}\n")), @"Dockerfile:2:6: variable $GO_VERSION in FROM is not set (ARG GO_VERSION has no default: pass --build-arg GO_VERSION=…)");
+        "ARG GO_VERSION\nFROM golang:${GO_VERSION}\n")), @"
+    Dockerfile:2:6: variable $GO_VERSION in FROM is not set (ARG GO_VERSION has no default: pass --build-arg GO_VERSION=…)
+    Dockerfile:2:6: Default value for ARG golang:${GO_VERSION} results in empty or invalid base image name
+    ");
     insta::assert_snapshot!(told(&options("FROM arm\n")), @"Dockerfile:1:6: base image docker.io/library/arm:latest is not available for linux/amd64 (it has linux/arm64)");
     insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM x AS y\nCOPY --from=x / /\n")), @"Dockerfile:1:1: circular dependency detected on stage: x (a stage can use only stages that stand before it in the Dockerfile)");
     insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n")), @r#"Dockerfile:2:6: cannot copy from stage "y", it needs to be defined before current stage "x" (move that stage before this one)"#);
