@@ -119,6 +119,13 @@ fn plain(
     out
 }
 
+/// A failure and its innermost cause on one line.
+pub(crate) fn one_line(error: &BuildError) -> String {
+    let causes = causes(error.source());
+    let texts = std::iter::once(lines(&error.to_string())).chain(causes.last().cloned());
+    texts.map(|text| text.replace('\n', " ")).collect::<Vec<_>>().join(": ")
+}
+
 /// The chain of causes, outermost first. A cause that repeats the one before says nothing.
 fn causes(source: Option<&(dyn Error + 'static)>) -> Vec<String> {
     let core = |text: &str| text.split(" (os error").next().unwrap_or_default().to_lowercase();
@@ -136,8 +143,17 @@ fn causes(source: Option<&(dyn Error + 'static)>) -> Vec<String> {
 
 /// All findings, warnings first as they came, so that the errors are what is read last.
 pub(crate) fn diagnostics(findings: &[Diagnostic], color: bool) -> String {
+    let mut out = all_diagnostics(findings.get(..FINDINGS).unwrap_or(findings), color);
+    if findings.len() > FINDINGS {
+        let _ = writeln!(out, "\nand {} more", findings.len() - FINDINGS);
+    }
+    out
+}
+
+/// All findings in their order, however many.
+pub(crate) fn all_diagnostics(findings: &[Diagnostic], color: bool) -> String {
     let mut out = String::new();
-    for (index, finding) in findings.iter().take(FINDINGS).enumerate() {
+    for (index, finding) in findings.iter().enumerate() {
         if index > 0 {
             out.push('\n');
         }
@@ -148,15 +164,13 @@ pub(crate) fn diagnostics(findings: &[Diagnostic], color: bool) -> String {
         };
         let _ = writeln!(out, "{}", renderer(color).render(&[group]));
     }
-    if findings.len() > FINDINGS {
-        let _ = writeln!(out, "\nand {} more", findings.len() - FINDINGS);
-    }
     out
 }
 
 /// A title with the lines of source text around its place.
 fn diagnostic<'a>(finding: &'a Diagnostic, message: &str) -> Group<'a> {
     let level = match finding.severity {
+        Severity::Note => Level::NOTE,
         Severity::Warning => Level::WARNING,
         Severity::Error => Level::ERROR,
     };

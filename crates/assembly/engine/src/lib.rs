@@ -8,6 +8,7 @@ mod build;
 mod container;
 mod contents;
 mod context;
+mod describe;
 mod driver;
 mod emulators;
 mod error;
@@ -42,6 +43,7 @@ use snapshot::Snapshots;
 use sources::{Remote, RemoteOptions};
 use store::Store;
 
+pub use describe::{Described, DescribedImage};
 pub use options::{EngineOptions, RunRequest, Volume};
 pub use publish::MadeImage;
 

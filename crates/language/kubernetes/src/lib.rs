@@ -14,5 +14,5 @@ mod yaml;
 
 pub use generate::{GenerateError, GenerateOptions, Workload, generate};
 pub use image::{ImageFacts, Images, Variant};
-pub use rules::{CheckOptions, Checked, Finding, Level, RULES, Rule, check};
+pub use rules::{CheckOptions, Checked, RULES, Rule, check};
 pub use yaml::{DEEPEST, LARGEST};

@@ -1,11 +1,11 @@
 //! Every rule on a manifest that breaks it and on one that does not.
 
 use kubernetes::{
-    CheckOptions, GenerateError, GenerateOptions, ImageFacts, Images, Level, RULES, Variant,
-    Workload, check, generate,
+    CheckOptions, GenerateError, GenerateOptions, ImageFacts, Images, RULES, Variant, Workload,
+    check, generate,
 };
 use oci::Platform;
-use report::SourceText;
+use report::{Severity, SourceText};
 
 /// Images by name: `web` for the long-term releases, `old` for 2019 only, `hpc`, `linux`, `both`, …
 struct Table;
@@ -45,14 +45,18 @@ fn options() -> CheckOptions {
     CheckOptions { today: "2026-01-01".to_owned(), ..CheckOptions::default() }
 }
 
-fn found_with(text: &str, options: &CheckOptions) -> Vec<(String, Level)> {
+fn found_with(text: &str, options: &CheckOptions) -> Vec<(String, Severity)> {
     let source = SourceText { name: "pod.yaml".into(), text: text.into() };
     let checked = check(&[source], &Table, options).expect("it is YAML");
     for finding in &checked.findings {
         assert!(finding.span.start < finding.span.end, "{finding:?} has no place");
         assert!(finding.span.end <= text.len());
     }
-    checked.findings.iter().map(|finding| (finding.rule.to_owned(), finding.level)).collect()
+    checked
+        .findings
+        .iter()
+        .map(|finding| (finding.rule.unwrap_or_default().to_owned(), finding.severity))
+        .collect()
 }
 
 fn found(text: &str) -> Vec<String> {
@@ -137,7 +141,7 @@ fn w004_images_of_one_old_build_need_their_nodes() {
     assert!(rules.contains(&"W004".to_owned()), "{rules:?}");
     let builds = CheckOptions { builds: vec![20348, 26100], ..options() };
     let text = pod(GOOD, "w2025:1.0", "");
-    assert_eq!(found_with(&text, &builds), [("W004".to_owned(), Level::Warning)]);
+    assert_eq!(found_with(&text, &builds), [("W004".to_owned(), Severity::Warning)]);
     assert!(found_with(&pod(GOOD, "web:1.0", ""), &builds).is_empty());
 }
 
@@ -235,7 +239,7 @@ fn w013_paths_and_pipes_in_host_process_containers() {
 fn w014_old_containerd() {
     let old = CheckOptions { containerd: Some("1.6.8".to_owned()), ..options() };
     let rules = found_with(&pod(HOST, "hpc:1.0", ""), &old);
-    assert_eq!(rules, [("W014".to_owned(), Level::Warning)]);
+    assert_eq!(rules, [("W014".to_owned(), Severity::Warning)]);
     let new = CheckOptions { containerd: Some("1.7.28".to_owned()), ..options() };
     assert!(found_with(&pod(HOST, "hpc:1.0", ""), &new).is_empty());
 }
@@ -296,9 +300,12 @@ fn w022_memory_has_a_limit() {
 fn w030_support_ends() {
     let late = CheckOptions { today: "2026-11-01".to_owned(), ..CheckOptions::default() };
     let only = "os: {name: windows}\nnodeSelector: {kubernetes.io/os: windows, node.kubernetes.io/windows-build: \"10.0.20348\"}\ntolerations: [{operator: Exists}]";
-    assert_eq!(found_with(&pod(only, "web:1.0", ""), &late), [("W030".to_owned(), Level::Warning)]);
+    assert_eq!(
+        found_with(&pod(only, "web:1.0", ""), &late),
+        [("W030".to_owned(), Severity::Warning)]
+    );
     let rules = found_with(&pod(GOOD, "dead:1.0", ""), &late);
-    assert!(rules.contains(&("W030".to_owned(), Level::Error)), "{rules:?}");
+    assert!(rules.contains(&("W030".to_owned(), Severity::Error)), "{rules:?}");
 }
 
 #[test]
@@ -324,7 +331,7 @@ fn w032_health_checks_are_probes() {
 fn w033_paths_in_linux_form_are_noted() {
     let volume = "volumes: [{name: v, hostPath: {path: /var/lib/x}}]";
     let rules = found_with(&pod(&format!("{GOOD}{volume}"), "web:1.0", ""), &options());
-    assert_eq!(rules, [("W033".to_owned(), Level::Note)]);
+    assert_eq!(rules, [("W033".to_owned(), Severity::Note)]);
 }
 
 #[test]
@@ -391,5 +398,13 @@ fn every_rule_has_a_test() {
     for rule in RULES {
         let asserted = format!("\"{}\"", rule.id.to_lowercase());
         assert!(tests.contains(&asserted), "{} is not asserted", rule.id);
+    }
+}
+
+#[test]
+fn every_rule_is_explained() {
+    let guide = include_str!("../../../../docs/guide/kubernetes.md");
+    for rule in RULES {
+        assert!(guide.contains(&format!("\n### {}\n", rule.id)), "{} is not in the guide", rule.id);
     }
 }

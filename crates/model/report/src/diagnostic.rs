@@ -55,6 +55,8 @@ impl SourceText {
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Note,
     /// Goes on.
     Warning,
     /// Ends the build.

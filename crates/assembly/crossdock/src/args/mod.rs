@@ -2,6 +2,7 @@
 
 mod build;
 mod image;
+mod kubernetes;
 #[cfg(test)]
 mod reference;
 mod windows;
@@ -16,6 +17,7 @@ pub(crate) use image::{
     ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs,
     ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
 };
+pub(crate) use kubernetes::{CheckManifestsArgs, GenerateArgs, KubernetesCommand, WorkloadKind};
 pub(crate) use windows::{HpcArgs, WindowsBaseCommand, WindowsCommand};
 
 const STYLES: Styles = Styles::styled()
@@ -74,6 +76,12 @@ pub(crate) enum Command {
     Windows {
         #[command(subcommand)]
         command: WindowsCommand,
+    },
+    /// Make and check Kubernetes manifests for Windows containers
+    #[command(name = "k8s", visible_alias = "kubernetes")]
+    Kubernetes {
+        #[command(subcommand)]
+        command: KubernetesCommand,
     },
     /// Show what the local store holds
     Du(UsageArgs),

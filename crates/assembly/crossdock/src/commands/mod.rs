@@ -3,6 +3,7 @@
 mod archive;
 mod build;
 mod image;
+mod kubernetes;
 mod login;
 mod run;
 mod transfer;
@@ -14,7 +15,7 @@ use std::io::{self, Write};
 use clap::CommandFactory;
 use store::StoreError;
 
-use crate::args::{BuildxCommand, Cli, Command, GlobalArgs, ImageCommand};
+use crate::args::{BuildxCommand, Cli, Command, GlobalArgs, ImageCommand, KubernetesCommand};
 use crate::failure::Failure;
 use crate::session::Session;
 use crate::settings::Environment;
@@ -43,6 +44,12 @@ pub(crate) fn run(
         }
         Command::Image { command: ImageCommand::Tag { image, names } } => {
             image::tag(&image, &names, &session()?)
+        }
+        Command::Kubernetes { command: KubernetesCommand::Check(args) } => {
+            kubernetes::check(&args, &session()?)
+        }
+        Command::Kubernetes { command: KubernetesCommand::Generate(args) } => {
+            kubernetes::generate(&args, &session()?)
         }
         Command::Du(args) => usage::usage(&args, &session()?),
         Command::Prune(args) => usage::prune(&args, &session()?),

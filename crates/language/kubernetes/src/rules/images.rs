@@ -4,7 +4,7 @@ use windows::{
     Host, Isolation, Support, build_of, catalogue, compat, release_of_build, release_of_tag,
 };
 
-use super::{Level, Look};
+use super::Look;
 use crate::image::{ImageFacts, Variant};
 use crate::pod::{Asked, BUILD_LABEL, Container};
 use crate::yaml::Node;
@@ -171,7 +171,7 @@ fn support(
     match release.support(&look.options.today) {
         Support::Mainstream | Support::MainstreamEnding => {}
         Support::Extended | Support::ExtendedEnding => look.tell_at(
-            Level::Warning,
+            report::Severity::Warning,
             "W030",
             span_of(container),
             format!(

@@ -8,23 +8,12 @@ mod scheduling;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use report::{Diagnostic, SourceText, Span};
+use report::{Diagnostic, Severity, SourceText, Span};
 use windows::Rule as RuntimeRule;
 
 use crate::image::{ImageFacts, Images};
 use crate::pod::{BUILD_LABEL, Container, OS_LABEL, Pod, pods};
 use crate::yaml::{Node, documents};
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// Worth knowing.
-    Note,
-    /// Will give trouble in some clusters.
-    Warning,
-    /// Refused, or does not run.
-    Error,
-}
 
 /// A rule.
 #[derive(Clone, Copy, Debug)]
@@ -32,61 +21,48 @@ pub struct Rule {
     /// `W001`.
     pub id: &'static str,
     /// How bad what it finds is, at worst.
-    pub level: Level,
+    pub level: Severity,
     /// What it is about.
     pub title: &'static str,
 }
 
 /// All rules.
 pub const RULES: &[Rule] = &[
-    rule("W001", Level::Error, "A Windows pod must ask for a Windows node"),
-    rule("W002", Level::Error, "A Windows pod must not ask for a Linux node, nor by the old label"),
-    rule("W003", Level::Error, "The image must run on the selected build of Windows"),
-    rule("W004", Level::Warning, "An image of one build needs nodes of that build"),
-    rule("W005", Level::Warning, "spec.os.name should say windows"),
-    rule("W006", Level::Warning, "Windows nodes of a mixed cluster are usually tainted"),
-    rule("W007", Level::Error, "A field that Windows pods must not have"),
-    rule("W008", Level::Error, "Windows and Linux containers in one pod"),
-    rule("W009", Level::Error, "An image without a variant for Windows on a Windows node"),
+    rule("W001", Severity::Error, "A Windows pod must ask for a Windows node"),
+    rule(
+        "W002",
+        Severity::Error,
+        "A Windows pod must not ask for a Linux node, nor by the old label",
+    ),
+    rule("W003", Severity::Error, "The image must run on the selected build of Windows"),
+    rule("W004", Severity::Warning, "An image of one build needs nodes of that build"),
+    rule("W005", Severity::Warning, "spec.os.name should say windows"),
+    rule("W006", Severity::Warning, "Windows nodes of a mixed cluster are usually tainted"),
+    rule("W007", Severity::Error, "A field that Windows pods must not have"),
+    rule("W008", Severity::Error, "Windows and Linux containers in one pod"),
+    rule("W009", Severity::Error, "An image without a variant for Windows on a Windows node"),
     rule(
         "W010",
-        Level::Error,
+        Severity::Error,
         "HostProcess needs the host's network, and all containers of the pod",
     ),
-    rule("W011", Level::Error, "An image for HostProcess containers used as an ordinary one"),
-    rule("W012", Level::Error, "A user that HostProcess containers cannot run as"),
-    rule("W013", Level::Warning, "A path of the image in a HostProcess container"),
-    rule("W014", Level::Warning, "HostProcess with a containerd that is too old for it"),
-    rule("W015", Level::Error, "runAsUserName is no name of a Windows user"),
-    rule("W016", Level::Error, "runAsNonRoot with an image that runs as an administrator"),
-    rule("W020", Level::Error, "A kind of storage that Windows nodes do not have"),
-    rule("W021", Level::Error, "Hyper-V isolation does not exist in Kubernetes"),
-    rule("W022", Level::Warning, "A Windows container without a limit of memory"),
-    rule("W030", Level::Error, "The image's Windows is out of support"),
-    rule("W031", Level::Warning, "A tag that moves"),
-    rule("W032", Level::Warning, "Kubernetes ignores the image's health check"),
-    rule("W033", Level::Note, "A path in Linux form on the node's drive C:"),
+    rule("W011", Severity::Error, "An image for HostProcess containers used as an ordinary one"),
+    rule("W012", Severity::Error, "A user that HostProcess containers cannot run as"),
+    rule("W013", Severity::Warning, "A path of the image in a HostProcess container"),
+    rule("W014", Severity::Warning, "HostProcess with a containerd that is too old for it"),
+    rule("W015", Severity::Error, "runAsUserName is no name of a Windows user"),
+    rule("W016", Severity::Error, "runAsNonRoot with an image that runs as an administrator"),
+    rule("W020", Severity::Error, "A kind of storage that Windows nodes do not have"),
+    rule("W021", Severity::Error, "Hyper-V isolation does not exist in Kubernetes"),
+    rule("W022", Severity::Warning, "A Windows container without a limit of memory"),
+    rule("W030", Severity::Error, "The image's Windows is out of support"),
+    rule("W031", Severity::Warning, "A tag that moves"),
+    rule("W032", Severity::Warning, "Kubernetes ignores the image's health check"),
+    rule("W033", Severity::Note, "A path in Linux form on the node's drive C:"),
 ];
 
-const fn rule(id: &'static str, level: Level, title: &'static str) -> Rule {
+const fn rule(id: &'static str, level: Severity, title: &'static str) -> Rule {
     Rule { id, level, title }
-}
-
-/// Something a rule found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// `W001`.
-    pub rule: &'static str,
-    /// How bad.
-    pub level: Level,
-    /// What and in which object, without a full stop.
-    pub message: String,
-    /// The file.
-    pub source: SourceText,
-    /// Where in it.
-    pub span: Span,
-    /// How to mend it.
-    pub hint: Option<String>,
 }
 
 /// What is known besides the manifests.
@@ -104,7 +80,7 @@ pub struct CheckOptions {
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// In the order of the files.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Diagnostic>,
     /// Images of Windows pods that nothing is known of, and why; rules about them did not run.
     pub unknown: BTreeMap<String, String>,
     /// Pods found, and how many of them are for Windows.
@@ -202,7 +178,7 @@ struct Look<'a, 'n> {
     /// Of each container's image.
     facts: &'a [Facts],
     options: &'a CheckOptions,
-    found: RefCell<Vec<Finding>>,
+    found: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'a, 'n> Look<'a, 'n> {
@@ -224,24 +200,24 @@ impl<'a, 'n> Look<'a, 'n> {
         hint: impl Into<String>,
     ) {
         let level =
-            RULES.iter().find(|other| other.id == rule).map_or(Level::Error, |rule| rule.level);
+            RULES.iter().find(|other| other.id == rule).map_or(Severity::Error, |rule| rule.level);
         self.tell_at(level, rule, span, message, hint);
     }
 
     fn tell_at(
         &self,
-        level: Level,
+        level: Severity,
         rule: &'static str,
         span: Span,
         message: impl AsRef<str>,
         hint: impl Into<String>,
     ) {
         let hint: String = hint.into();
-        self.found.borrow_mut().push(Finding {
-            rule,
-            level,
+        self.found.borrow_mut().push(Diagnostic {
+            severity: level,
+            rule: Some(rule),
             message: format!("{}: {}", self.pod.name, message.as_ref()),
-            source: self.pod.source.clone(),
+            source: Some(self.pod.source.clone()),
             span,
             hint: (!hint.is_empty()).then_some(hint),
         });
