@@ -355,6 +355,7 @@ fn files(layers: &[Layer], snapshots: &Snapshots, latest: Option<i64>) -> ReadCh
         for entry in files.entries.values_mut() {
             let mtime = &mut entry.meta.mtime;
             *mtime = latest.map_or(*mtime, |latest| (*mtime).min(Mtime::seconds(latest)));
+            entry.meta.xattrs.retain(|name, _| !name.starts_with(fstree::WINDOWS_XATTRS));
         }
         Ok(files)
     })

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use build_api::BuildError;
-use fstree::{Changeset, Entry, Kind, RelPath, TreeError, TreeView};
+use fstree::{Changeset, Entry, Kind, RelPath, TreeError, TreeView, WINDOWS_XATTRS};
 use layer::{WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR, WindowsBase, WindowsHeaders};
 use llb::pb;
 use oci::{Platform, media_type};
@@ -186,6 +186,14 @@ fn canonical(changes: Changeset, base: &WindowsBase) -> Changeset {
         result.insert(entry);
     }
     result
+}
+
+/// Files of a Windows stage as others take them: without what only Windows knows of them.
+pub(crate) fn forget(mut changes: Changeset) -> Changeset {
+    for entry in changes.entries.values_mut() {
+        entry.meta.xattrs.retain(|name, _| !name.starts_with(WINDOWS_XATTRS));
+    }
+    changes
 }
 
 /// As [`InputViews`], with Windows file systems that are changed told by headers alone.

@@ -316,6 +316,7 @@ impl Build<'_> {
             self.windows_changes(node, file, &making)
         } else {
             evaluate(file, node.inputs.len(), &InputViews { build: self, node }, &making)
+                .map(crate::windows::forget)
         };
         let changes = match changes {
             Ok(changes) => Arc::new(changes),

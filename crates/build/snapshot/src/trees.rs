@@ -264,7 +264,7 @@ impl Snapshots {
     }
 
     fn blob_tree(&self, blob: &BlobLayer) -> TreeId {
-        let form = if blob.windows { "windows-" } else { "" };
+        let form = if blob.windows { "windows2-" } else { "" };
         TreeId(format!(
             "{}-{}-{form}{}",
             blob.diff_id.algorithm(),

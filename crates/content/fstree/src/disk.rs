@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::{
     Content, DEVICE_XATTR, Entry, Kind, Metadata, Mtime, OWNER_XATTR, Owners, RelPath, Root,
+    WINDOWS_XATTRS,
 };
 
 /// How a directory on disk says what is removed.
@@ -131,7 +132,7 @@ fn belongs_to_image(name: &[u8]) -> bool {
     name == CAPABILITY
         || (name.starts_with(b"user.")
             && !name.starts_with(b"user.overlay.")
-            && !name.starts_with(b"user.crossdock."))
+            && (!name.starts_with(b"user.crossdock.") || name.starts_with(WINDOWS_XATTRS)))
 }
 
 /// A capability set from within a user namespace names that namespace's root (version 3); an image's does not

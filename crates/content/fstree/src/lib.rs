@@ -31,7 +31,7 @@ pub use directory::{DirectoryTree, mark_implied, read_root, read_tree};
 pub use disk::TreeForm;
 pub use entry::{Changeset, Entry, Kind, Metadata, Mtime};
 pub use ignore::{IgnoreRules, MatchInfo, PatternSet};
-pub use owners::{DEVICE_XATTR, NOBODY, OWNER_XATTR, OwnerError, Owners};
+pub use owners::{DEVICE_XATTR, NOBODY, OWNER_XATTR, OwnerError, Owners, WINDOWS_XATTRS};
 pub use path::{PathError, RelPath, show};
 pub use pattern::{glob_match, has_wildcards};
 pub use root::{Root, Shown};

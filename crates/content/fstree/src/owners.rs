@@ -17,6 +17,8 @@ pub enum Owners {
 pub const OWNER_XATTR: &[u8] = b"user.crossdock.owner";
 /// `c:major:minor` or `b:major:minor` of a device that cannot be made; the file itself is empty.
 pub const DEVICE_XATTR: &[u8] = b"user.crossdock.device";
+/// Attributes with this prefix hold what Windows knows of a file: its attributes and its security descriptor.
+pub const WINDOWS_XATTRS: &[u8] = b"user.crossdock.windows.";
 /// What an id without a mapping reads as.
 pub const NOBODY: u32 = 65534;
 

@@ -9,6 +9,7 @@ mod catalogue;
 mod compat;
 mod names;
 mod path;
+mod sddl;
 mod security;
 
 pub use catalogue::{
@@ -23,6 +24,7 @@ pub use names::{
 pub use path::{
     PathError, image_path, link_target_from_windows, link_target_to_windows, stored_path,
 };
+pub use sddl::{SddlError, SecurityDescriptor, Sid, sddl_from_bytes, sddl_to_bytes};
 pub use security::{
     SD_ADMIN, SD_DIR, SD_FILE, SD_USER, SdError, base64, check_security_descriptor, from_base64,
 };
@@ -39,6 +41,17 @@ pub mod attributes {
     pub const DIRECTORY: u32 = 0x10;
     /// An ordinary file (to be archived).
     pub const ARCHIVE: u32 = 0x20;
+    /// Nothing else is set.
+    pub const NORMAL: u32 = 0x80;
+    /// May be deleted when it is closed.
+    pub const TEMPORARY: u32 = 0x100;
+    /// Its content lies elsewhere.
+    pub const OFFLINE: u32 = 0x1000;
+    /// Searches do not look into it.
+    pub const NOT_CONTENT_INDEXED: u32 = 0x2000;
+    /// Those that say what a file is for. The rest say how a volume stores it, and do not travel with a copy.
+    pub const KEPT: u32 =
+        READONLY | HIDDEN | SYSTEM | ARCHIVE | NORMAL | TEMPORARY | OFFLINE | NOT_CONTENT_INDEXED;
     /// A link or junction.
     pub const REPARSE_POINT: u32 = 0x400;
     /// Symbolic link to a file.

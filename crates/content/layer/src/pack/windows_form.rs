@@ -414,9 +414,9 @@ fn override_records(header: &mut Header, entry: &Entry) {
     }
     let number = xattr(WINDOWS_ATTRIBUTES_XATTR)
         .and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok());
-    if let Some(number) = number.filter(|number| number & attributes::REPARSE_POINT == 0) {
+    if let Some(number) = number {
         let directory = if entry.kind.is_directory() { attributes::DIRECTORY } else { 0 };
-        let number = number & !attributes::DIRECTORY | directory;
+        let number = number & attributes::KEPT | directory;
         header
             .records
             .insert(records::ATTRIBUTES.as_bytes().to_vec(), number.to_string().into_bytes());

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
-use fstree::{DEVICE_XATTR, OWNER_XATTR, Owners, RelPath};
+use fstree::{DEVICE_XATTR, OWNER_XATTR, Owners, RelPath, WINDOWS_XATTRS};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
@@ -129,7 +129,9 @@ impl Unpacker<'_> {
         name: &[u8],
         value: &[u8],
     ) -> Result<(), UnpackError> {
-        if is_private_xattr(name) {
+        // Of a Windows layer these come from its own records, of any other they are a forgery.
+        let of_windows = self.options.windows && name.starts_with(WINDOWS_XATTRS);
+        if is_private_xattr(name) && !of_windows {
             self.note(format!("attribute {} of `{path}` was left out", fstree::show(name)));
             return Ok(());
         }

@@ -4,7 +4,7 @@ mod directory;
 mod metadata;
 mod utility_vm;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use crate::names::{Name, clean, layer_name};
 use crate::tar::{Header, Limits, MemberKind, Piece, Reader, TarError, Time};
+use crate::windows_base::attributes_of;
 use directory::Directories;
 use utility_vm::UtilityVm;
 
@@ -213,7 +214,10 @@ impl Unpacker<'_> {
         {
             header.link = target;
         }
-        header.xattrs.clear();
+        header.xattrs = match header.kind {
+            MemberKind::File | MemberKind::Directory => attributes_of(&header.records),
+            _ => BTreeMap::new(),
+        };
         Ok(true)
     }
 
