@@ -12,9 +12,12 @@ use store::{Store, TemporaryDirectory};
 
 use crate::error::{failed, refused};
 use crate::value::LocalContext;
+use crate::windows_rules::WindowsRules;
 
 /// The name under which a frontend asks for the main context.
 pub(crate) const MAIN: &str = "context";
+/// What follows a Dockerfile's name in that of the file with its Windows rules.
+const WINDOWS: &str = ".windows.toml";
 /// A Dockerfile or ignore file may have at most this many bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
 
@@ -24,6 +27,8 @@ pub(crate) struct Contexts {
     /// Ignore patterns by the same names.
     pub(crate) excludes: BTreeMap<String, Vec<String>>,
     pub(crate) dockerfile: SourceText,
+    /// What files get in Windows images.
+    pub(crate) windows: WindowsRules,
     /// What an archive was unpacked to, or the empty directory that stands for no context.
     _made: Option<TemporaryDirectory>,
 }
@@ -43,8 +48,12 @@ impl Contexts {
             Context::Empty => None,
         };
         let in_archive = matches!(request.context, Context::Archive(_));
-        let (dockerfile, own_ignore) =
+        let Described { dockerfile, ignore: own_ignore, windows } =
             dockerfile(&request.dockerfile, main.as_deref(), in_archive)?;
+        let windows = match windows {
+            Some(text) => WindowsRules::parse(&format!("{}{WINDOWS}", dockerfile.name), &text)?,
+            None => WindowsRules::default(),
+        };
         let main = if let Some(path) = main {
             path
         } else {
@@ -69,7 +78,7 @@ impl Contexts {
                 directories.insert(name.clone(), path.clone());
             }
         }
-        Ok(Self { directories, excludes, dockerfile, _made: made })
+        Ok(Self { directories, excludes, dockerfile, windows, _made: made })
     }
 
     /// Tells what of the main context is left out.
@@ -114,27 +123,39 @@ fn options(source: &SourceOp) -> Result<ContextOptions, BuildError> {
     })
 }
 
-/// The Dockerfile, and the text of the ignore file that belongs to it alone.
+/// A Dockerfile and the texts of files that belong to it alone.
+struct Described {
+    dockerfile: SourceText,
+    ignore: Option<String>,
+    windows: Option<String>,
+}
+
+/// The Dockerfile and what lies beside it.
 fn dockerfile(
     source: &DockerfileSource,
     main: Option<&Path>,
     in_archive: bool,
-) -> Result<(SourceText, Option<String>), BuildError> {
+) -> Result<Described, BuildError> {
     let hint = "name it with --file, or pass - to read it from standard input";
     let name = match source {
         DockerfileSource::Text { name, text } => {
-            return Ok((SourceText { name: name.clone(), text: text.as_str().into() }, None));
+            let dockerfile = SourceText { name: name.clone(), text: text.as_str().into() };
+            return Ok(Described { dockerfile, ignore: None, windows: None });
         }
         DockerfileSource::Path(path) if !in_archive => {
             let text = read_whole(path)?;
-            let mut ignore = path.clone().into_os_string();
-            ignore.push(".dockerignore");
-            let ignore = PathBuf::from(ignore);
-            let ignore = if ignore.is_file() { Some(read_whole(&ignore)?) } else { None };
-            return Ok((
-                SourceText { name: path.display().to_string(), text: text.into() },
-                ignore,
-            ));
+            let beside = |suffix: &str| {
+                let mut path = path.clone().into_os_string();
+                path.push(suffix);
+                let path = PathBuf::from(path);
+                path.is_file().then(|| read_whole(&path)).transpose()
+            };
+            let dockerfile = SourceText { name: path.display().to_string(), text: text.into() };
+            return Ok(Described {
+                dockerfile,
+                ignore: beside(".dockerignore")?,
+                windows: beside(WINDOWS)?,
+            });
         }
         DockerfileSource::Path(path) => path.display().to_string(),
         DockerfileSource::Default => "Dockerfile".to_owned(),
@@ -151,7 +172,8 @@ fn dockerfile(
     let text = found
         .ok_or_else(|| refused(format!("there is no {name} in {}", main.display()), Some(hint)))?;
     let ignore = read_beneath(main, &format!("{shown}.dockerignore"))?;
-    Ok((SourceText { name: shown, text: text.into() }, ignore))
+    let windows = read_beneath(main, &format!("{shown}{WINDOWS}"))?;
+    Ok(Described { dockerfile: SourceText { name: shown, text: text.into() }, ignore, windows })
 }
 
 fn read_whole(path: &Path) -> Result<String, BuildError> {

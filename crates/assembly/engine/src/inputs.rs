@@ -10,6 +10,7 @@ use crate::error::{failed, refused};
 use crate::fileop::Trees;
 use crate::graph::Node;
 use crate::value::Value;
+use crate::windows_names::AnyCase;
 use crate::work::{Build, plain};
 
 fn edge(node: &Node, input: usize) -> Result<Edge, BuildError> {
@@ -40,6 +41,11 @@ impl Trees for InputViews<'_> {
                     .snapshots
                     .view(&plain(&layers), self.build.fetcher)
                     .map_err(failed("cannot look into a file system"))?;
+                let from = edge(self.node, input)?;
+                let windows = self.build.node(from.vertex).platform();
+                if windows.is_some_and(|platform| platform.is_windows()) {
+                    return Ok(Arc::new(AnyCase::new(view)));
+                }
                 Ok(Arc::new(view))
             }
         }

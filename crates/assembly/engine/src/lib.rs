@@ -30,6 +30,8 @@ mod transfer;
 mod unpack;
 mod value;
 mod windows;
+mod windows_names;
+mod windows_rules;
 mod work;
 
 use std::sync::OnceLock;

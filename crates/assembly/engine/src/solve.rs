@@ -40,6 +40,14 @@ impl Work for Build<'_> {
             }
             _ => {}
         }
+        if let Some(Kind::File(_)) = node.kind()
+            && node.platform().is_some_and(|it| it.is_windows())
+            && let Some(rules) = self.contexts.windows.digest()
+        {
+            text.push_str("windows rules ");
+            text.push_str(rules.as_str());
+            text.push('\n');
+        }
         for input in inputs {
             text.push_str(input.as_str());
             text.push('\n');

@@ -14,6 +14,7 @@ use oci::{Platform, media_type};
 use snapshot::{BlobLayer, LayerKind, LayerSource as _};
 use sources::Image;
 use store::Ref;
+use windows::Sid;
 
 use crate::error::failed;
 use crate::fileop::{FileError, Making, Trees, evaluate};
@@ -26,6 +27,9 @@ use crate::work::Build;
 const BASE_LIMIT: u64 = 64 << 30;
 /// Records with the headers of layers, by the digest of the blob.
 const NAMESPACE: &str = "windows-headers";
+
+/// Ids from here on stand for accounts. Images of Linux have none: they end at 2^31.
+const FIRST_ACCOUNT: u32 = 0xf000_0000;
 
 /// How many layers of an image, from the bottom, are those of Windows itself, as Microsoft publishes them. Its history
 /// says so of them, which derived images keep; and no others may be referred to by address.
@@ -57,6 +61,7 @@ impl Build<'_> {
                 inner: InputViews { build: self, node },
                 own,
                 bases: Mutex::default(),
+                accounts: Mutex::default(),
             };
             let changes = evaluate(file, node.inputs.len(), &views, making);
             let bases = views.bases.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +70,43 @@ impl Build<'_> {
                 continue;
             }
             let base = bases.into_iter().next().map(|(_, base)| base).unwrap_or_default();
-            return Ok(canonical(changes?, &base));
+            let accounts = views.accounts.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut changes = canonical(changes?, &base, &accounts);
+            self.contexts.windows.apply(&mut changes);
+            self.tell_meaningless(node, file);
+            return Ok(changes);
+        }
+    }
+
+    /// Says what of `--chown` and `--chmod` Windows does not know.
+    fn tell_meaningless(&self, node: &Node, file: &pb::FileOp) {
+        use pb::file_action::Action;
+        use pb::user_opt::User;
+        let copies = file.actions.iter().filter_map(|action| match &action.action {
+            Some(Action::Copy(copy)) => Some(copy),
+            _ => None,
+        });
+        for copy in copies {
+            let owner = copy.owner.as_ref();
+            let numeric =
+                [owner.and_then(|it| it.user.as_ref()), owner.and_then(|it| it.group.as_ref())]
+                    .into_iter()
+                    .flatten()
+                    .any(|it| matches!(it.user, Some(User::ById(id)) if id != 0));
+            if numeric {
+                self.reporter.note(format!(
+                    "{}: --chown with numbers means nothing to Windows and is left out; use ContainerUser, \
+                     ContainerAdministrator, another account or a SID",
+                    node.name
+                ));
+            }
+            if !copy.mode_str.is_empty() || copy.mode > 0 {
+                self.reporter.note(format!(
+                    "{}: --chmod means nothing to Windows; access lists and attributes are set in \
+                     Dockerfile.windows.toml",
+                    node.name
+                ));
+            }
         }
     }
 
@@ -170,19 +211,30 @@ fn windows_target(link: &RelPath, target: &[u8]) -> Option<RelPath> {
 
 /// Changes as a Windows layer can hold them: spelled as the base does, without owners, extended attributes and
 /// permissions of Linux. A layer that is packed and read again is then the same.
-fn canonical(changes: Changeset, base: &WindowsBase) -> Changeset {
+fn canonical(changes: Changeset, base: &WindowsBase, accounts: &[Sid]) -> Changeset {
     let mut result = Changeset::new();
     for mut entry in changes.entries.into_values() {
         entry.path = base.spelling(&entry.path);
         if let Kind::Hardlink(target) = &mut entry.kind {
             *target = base.spelling(target);
         }
+        let account = |id: u32| {
+            id.checked_sub(FIRST_ACCOUNT).and_then(|at| accounts.get(usize::try_from(at).ok()?))
+        };
+        let (owner, group) = (account(entry.meta.uid), account(entry.meta.gid));
         (entry.meta.uid, entry.meta.gid) = (0, 0);
         entry.meta.mode =
             entry.meta.mode & 0o777 | if entry.kind.is_directory() { 0o755 } else { 0o644 };
         entry.meta.xattrs.retain(|name, _| {
             [WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR].contains(&name.as_slice())
         });
+        if let Some(owner) = owner
+            && matches!(entry.kind, Kind::File(_) | Kind::Directory { .. })
+        {
+            let group = group.filter(|group| *group != owner);
+            let descriptor = windows::owned_by(owner, group, entry.kind.is_directory());
+            entry.meta.xattrs.insert(WINDOWS_SECURITY_XATTR.to_vec(), descriptor.into_bytes());
+        }
         result.insert(entry);
     }
     result
@@ -202,6 +254,8 @@ struct WindowsViews<'a> {
     /// Whether the layers of Windows itself are read.
     own: bool,
     bases: Mutex<Vec<(usize, WindowsBase)>>,
+    /// Accounts that were named; a file of the first belongs to [`FIRST_ACCOUNT`] for as long as the operation lasts.
+    accounts: Mutex<Vec<Sid>>,
 }
 
 impl Trees for WindowsViews<'_> {
@@ -218,7 +272,18 @@ impl Trees for WindowsViews<'_> {
     }
 
     fn owner(&self, name: &str) -> Result<Option<u32>, TreeError> {
-        let _ = name;
-        Ok(None)
+        let unknown = || {
+            TreeError::Invalid(format!(
+                "--chown: not every Windows knows the account `{name}`; ContainerUser, ContainerAdministrator, \
+                 Administrators, Users, Everyone, SYSTEM and the like can be named, others by SID (S-1-5-…)"
+            ))
+        };
+        let sid = windows::account(name).ok_or_else(unknown)?;
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = accounts.iter().position(|known| *known == sid).unwrap_or_else(|| {
+            accounts.push(sid);
+            accounts.len() - 1
+        });
+        Ok(u32::try_from(at).ok().map(|at| FIRST_ACCOUNT + at))
     }
 }

@@ -5,6 +5,7 @@
 //! no files and knows neither tar nor images.
 #![warn(missing_docs)]
 
+mod accounts;
 mod catalogue;
 mod compat;
 mod names;
@@ -12,6 +13,7 @@ mod path;
 mod sddl;
 mod security;
 
+pub use accounts::{account, owned_by};
 pub use catalogue::{
     BaseImage, Catalogue, Host, REGISTRY, Release, Source, Support, base_of, build_of, catalogue,
     host_named, release_named, release_of_build, release_of_tag,

@@ -80,12 +80,14 @@ impl Sid {
     /// The SID at the start, and how long it is.
     fn from_bytes(bytes: &[u8]) -> Result<(Self, usize), SdError> {
         const BAD: SdError = SdError("a malformed SID");
-        let [1, count @ 0..=15, a, b, c, d, e, f, rest @ ..] = bytes else { return Err(BAD) };
+        let [1, count @ 0..=15, rest @ ..] = bytes else { return Err(BAD) };
+        let (authority, rest) = rest.split_first_chunk::<6>().ok_or(BAD)?;
+        let authority = authority.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
         let parts = rest.get(..usize::from(*count) * 4).ok_or(BAD)?;
         let (parts, _) = parts.as_chunks::<4>();
         let parts: Vec<u32> = parts.iter().map(|part| u32::from_le_bytes(*part)).collect();
         let length = 8 + 4 * parts.len();
-        Ok((Self { authority: u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]), parts }, length))
+        Ok((Self { authority, parts }, length))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{AccessEntry, Guid, List, SecurityDescriptor, Sid};
 
 /// Longer texts describe nothing that fits into a descriptor.
 const MAX_TEXT: usize = 1 << 20;
+const SIX_FIELDS: &str = "an entry has six fields, kind;flags;rights;object;inherits;account";
 const LABEL: u8 = 0x11;
 
 /// Why a text is no security descriptor.
@@ -104,9 +105,9 @@ impl<'a> Reader<'a> {
             let end = self.rest().find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
             // `O:S-1-5-18G:SY`: a part begins with a letter and a colon.
             let end = end.unwrap_or(self.rest().len());
-            let mut text = &self.rest()[..end];
+            let mut text = self.rest().get(..end).unwrap_or_default();
             if self.rest().as_bytes().get(end) == Some(&b':') {
-                text = &text[..text.len().saturating_sub(1)];
+                text = text.get(..text.len().saturating_sub(1)).unwrap_or_default();
             }
             self.at += text.len();
             return parse_parts(text).ok_or_else(|| {
@@ -144,13 +145,11 @@ impl<'a> Reader<'a> {
             if self.rest().as_bytes().get(1) == Some(&b':') || self.rest().is_empty() {
                 return Ok(list);
             }
-            match CONTROLS.iter().find(|(word, _)| self.take(word)) {
-                Some((_, bit)) => list.control |= bit * times,
-                None => {
-                    let what = "expected `P`, `AR`, `AI` or an entry in parentheses";
-                    return Err(SddlError::new(self.at, what));
-                }
-            }
+            let Some((_, bit)) = CONTROLS.iter().find(|(word, _)| self.take(word)) else {
+                let what = "expected `P`, `AR`, `AI` or an entry in parentheses";
+                return Err(SddlError::new(self.at, what));
+            };
+            list.control |= bit * times;
         }
         let mut entries = Vec::new();
         while self.take("(") {
@@ -203,16 +202,13 @@ impl<'a> Reader<'a> {
     /// The text up to `end`, which is taken too.
     fn field(&mut self, end: char) -> Result<&'a str, SddlError> {
         let rest = self.rest();
-        match rest.find([end, ')', '(']) {
-            Some(at) if rest[at..].starts_with(end) => {
-                self.at += at + 1;
-                Ok(rest[..at].trim_matches(' '))
-            }
-            at => {
-                let what = "expected `;`: an entry has six fields, kind;flags;rights;object;inherits;account";
-                Err(SddlError::new(self.at + at.unwrap_or(rest.len()), what))
-            }
+        let at = rest.find([end, ')', '(']).unwrap_or(rest.len());
+        let (field, after) = rest.split_at(at);
+        if !after.starts_with(end) {
+            return Err(SddlError::new(self.at + at, format!("expected `;`: {SIX_FIELDS}")));
         }
+        self.at += at + 1;
+        Ok(field.trim_matches(' '))
     }
 }
 
@@ -224,24 +220,29 @@ fn words(
     examples: &str,
 ) -> Result<u8, SddlError> {
     let mut all = 0;
-    for at in (0..text.len()).step_by(2) {
-        let word = text.get(at..at + 2).unwrap_or(&text[at..]);
-        match known.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)) {
-            Some((_, bit)) => all |= bit,
-            None => {
-                let what = format!("`{word}` is no {what}: {examples} are");
-                return Err(SddlError::new(start + at, what));
-            }
-        }
+    for (at, word) in pairs(text) {
+        let Some((_, bit)) = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(word))
+        else {
+            let what = format!("`{word}` is no {what}: {examples} are");
+            return Err(SddlError::new(start + at, what));
+        };
+        all |= bit;
     }
     Ok(all)
+}
+
+/// Words of two letters, and where they are; the last may be shorter.
+fn pairs(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| (at, text.get(at..at + 2).or_else(|| text.get(at..)).unwrap_or_default()))
 }
 
 fn rights(start: usize, text: &str, kind: u8) -> Result<u32, SddlError> {
     if text.starts_with(|first: char| first.is_ascii_digit()) {
         let number = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
             Some(digits) => parse_digits(digits, 16),
-            None if text.len() > 1 && text.starts_with('0') => parse_digits(&text[1..], 8),
+            None if text.len() > 1 && text.starts_with('0') => parse_digits(text, 8),
             None => parse_digits(text, 10),
         };
         return number
@@ -250,17 +251,15 @@ fn rights(start: usize, text: &str, kind: u8) -> Result<u32, SddlError> {
     let label: &[(&str, u32)] = if kind == LABEL { LABEL_RIGHTS } else { &[] };
     let known = [label, WHOLE_RIGHTS, RIGHTS, READ_ONLY_RIGHTS].concat();
     let mut mask = 0;
-    for at in (0..text.len()).step_by(2) {
-        let word = text.get(at..at + 2).unwrap_or(&text[at..]);
-        match known.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)) {
-            Some((_, bits)) => mask |= bits,
-            None => {
-                let what = format!(
-                    "`{word}` is no right: FA, FR, FW, FX, GA, SD, WD … are, or a number such as 0x1200a9"
-                );
-                return Err(SddlError::new(start + at, what));
-            }
-        }
+    for (at, word) in pairs(text) {
+        let Some((_, bits)) = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(word))
+        else {
+            let what = format!(
+                "`{word}` is no right: FA, FR, FW, FX, GA, SD, WD … are, or a number such as 0x1200a9"
+            );
+            return Err(SddlError::new(start + at, what));
+        };
+        mask |= bits;
     }
     Ok(mask)
 }
