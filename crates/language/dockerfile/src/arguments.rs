@@ -2,7 +2,6 @@
 
 use report::{Diagnostic, Span, did_you_mean};
 
-use crate::expand::{Expand, expand};
 use crate::flags::Takes;
 use crate::instruction::{
     Argument, CommandLine, CopyFiles, From, Healthcheck, Heredoc, InlineFile, Network, Onbuild,
@@ -132,17 +131,6 @@ impl Parser<'_> {
                 expand: announced.expand,
                 span: word.span,
             });
-        }
-        if let Some(from) = flags.text("from")
-            && expand(&from.text, Expand::words(self.reader.escape), &())
-                .is_ok_and(|expanded| expanded.text != from.text)
-        {
-            let message = "variable expansion is not supported for --from, define a new stage with \
-                           FROM using ARG from global scope as a workaround";
-            self.diagnostics.push(
-                Diagnostic::error(message, from.span)
-                    .hint("write `FROM $image AS name` and COPY --from=name"),
-            );
         }
         Some(CopyFiles {
             sources,

@@ -258,19 +258,13 @@ fn unknown(message: String, word: &str, known: &[&'static str]) -> MountError {
     MountError { message, hint: Some(hint) }
 }
 
-/// The `from` of a mount as written, before variables are known; `Err` when it has a variable, which is not replaced.
+/// The `from` of a mount as written, before variables are known.
 pub fn mounts_from(value: &str) -> Result<Option<String>, MountError> {
     let mut from = None;
     for field in fields(value)? {
         let Some((key, value)) = field.split_once('=') else { continue };
         if !key.eq_ignore_ascii_case("from") {
             continue;
-        }
-        if value.find('$').is_some_and(|at| at + 1 < value.len()) {
-            return Err(MountError {
-                message: "'from' doesn't support variable expansion".to_owned(),
-                hint: Some("write `FROM $image AS name` and mount from=name".to_owned()),
-            });
         }
         from = Some(value.to_owned());
     }
@@ -368,7 +362,7 @@ mod tests {
         ] {
             assert_eq!(parse(value).unwrap_err(), message, "{value}");
         }
-        assert!(mounts_from("from=$X").is_err());
+        assert_eq!(mounts_from("from=$X").unwrap().as_deref(), Some("$X"));
         assert_eq!(mounts_from("type=bind,from=a").unwrap().as_deref(), Some("a"));
     }
 }

@@ -85,12 +85,18 @@ impl Compiler<'_> {
         }
         let count = commands.len();
         self.stages[index].step_count += count;
+        let commands_read = commands.clone();
         self.stages[index].commands.splice(0..0, commands);
         let before = self.stages[index].needs.len();
+        let variables = crate::froms::with_variables(&commands_read);
+        let mut env = if variables { self.first_env(index) } else { Env::default() };
         for at in 0..count {
-            let sources = self.sources(index, at);
-            if let Some(command) = self.stages[index].commands.get_mut(at) {
-                command.sources = sources;
+            let sources = self.sources(index, at, &env);
+            let Some(command) = self.stages[index].commands.get_mut(at) else { continue };
+            command.sources = sources;
+            let command = command.clone();
+            if variables {
+                self.follow(&mut env, &command.instruction);
             }
         }
         Ok(self.stages[index].needs.len() > before)

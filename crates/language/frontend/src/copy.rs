@@ -38,6 +38,7 @@ impl Compiler<'_> {
         add: bool,
     ) -> Result<(), Stop> {
         let instruction = command.instruction.as_ref();
+        self.names_hold(index, command)?;
         let keyword = if add { "ADD" } else { "COPY" };
         let windows = self.stages[index].windows();
         let chown = self.optional_word(index, copy.chown.as_ref())?;

@@ -17,6 +17,7 @@ mod contexts;
 mod copy;
 mod dispatch;
 mod env;
+mod froms;
 mod names;
 mod options;
 mod paths;

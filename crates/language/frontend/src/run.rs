@@ -45,6 +45,7 @@ impl Compiler<'_> {
         run: &Run,
     ) -> Result<(), Stop> {
         let instruction = command.instruction.as_ref();
+        self.names_hold(index, command)?;
         let env = self.stages[index].env.clone();
         self.step_bytes += env.bytes() + instruction.code.len();
         if self.step_bytes > MAX_STEP_BYTES {

@@ -12,9 +12,6 @@ use crate::compiler::{Compiler, Stop};
 use crate::options::NoCache;
 use crate::stage::{Base, Command, StageState};
 
-/// Stages that one Dockerfile may come to, with what its instructions name.
-const MAX_STAGES: usize = 10_000;
-
 impl<'a> Compiler<'a> {
     pub(crate) fn make_stages(&mut self) {
         for (index, stage) in self.file.stages.iter().enumerate() {
@@ -215,79 +212,6 @@ impl<'a> Compiler<'a> {
         let message = format!("target stage {wanted:?} could not be found");
         self.report(Diagnostic::error(message, Span::default()).hint(hint));
         Err(Stop)
-    }
-
-    /// Finds the stages and images that commands copy and mount from.
-    pub(crate) fn connect(&mut self) {
-        for index in 0..self.file.stages.len() {
-            for at in 0..self.stages[index].commands.len() {
-                let sources = self.sources(index, at);
-                let Some(command) = self.stages[index].commands.get_mut(at) else { continue };
-                command.sources = sources;
-            }
-        }
-    }
-
-    pub(crate) fn sources(&mut self, index: usize, at: usize) -> Vec<Option<usize>> {
-        let Some(command) = self.stages[index].commands.get(at) else { return Vec::new() };
-        let span = command.instruction.span;
-        let wanted: Vec<Option<(String, Span, bool)>> = match &command.instruction.kind {
-            Kind::Copy(copy) => {
-                copy.from.iter().map(|from| Some((from.text.clone(), from.span, true))).collect()
-            }
-            Kind::Run(run) => run
-                .mounts
-                .iter()
-                .map(|mount| {
-                    let from = dockerfile::mounts_from(&mount.text).ok().flatten();
-                    from.filter(|from| !from.is_empty()).map(|from| (from, mount.span, false))
-                })
-                .collect(),
-            _ => Vec::new(),
-        };
-        let trigger = command.trigger;
-        wanted
-            .into_iter()
-            .map(|wanted| {
-                let (name, place, numbers) = wanted?;
-                let place = if trigger { span } else { place };
-                let found = self.source_stage(&name, place, numbers)?;
-                self.stages[index].needs.insert(found);
-                Some(found)
-            })
-            .collect()
-    }
-
-    fn source_stage(&mut self, name: &str, span: Span, numbers: bool) -> Option<usize> {
-        if let Some(number) = name.parse::<usize>().ok().filter(|_| numbers) {
-            if number < self.file.stages.len() {
-                return Some(number);
-            }
-            let last = self.file.stages.len() - 1;
-            self.report(
-                Diagnostic::error(format!("invalid stage index {number}"), span)
-                    .hint(format!("stages are numbered from 0 to {last}")),
-            );
-            return None;
-        }
-        if let Some(stage) = self.by_name.get(&name.to_lowercase()) {
-            return Some(*stage);
-        }
-        if self.stages.len() >= MAX_STAGES {
-            self.error(format!("there are more than {MAX_STAGES} stages and images"), span);
-            return None;
-        }
-        let known = self.stages.iter().position(|stage| {
-            stage.from.is_none() && stage.base_name == name && stage.base != Base::Scratch
-        });
-        if let Some(known) = known {
-            return Some(known);
-        }
-        let mut state = StageState::new(span);
-        name.clone_into(&mut state.base_name);
-        state.base = if name == "scratch" { Base::Scratch } else { Base::Image };
-        self.stages.push(state);
-        Some(self.stages.len() - 1)
     }
 
     pub(crate) fn refuse_cycles(&mut self) -> Result<(), Stop> {

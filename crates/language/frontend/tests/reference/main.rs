@@ -5,6 +5,7 @@
 mod add_git;
 mod contexts;
 mod copies;
+mod extensions;
 mod instructions;
 mod mounts;
 mod support;
