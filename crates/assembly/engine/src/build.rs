@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use build_api::{
-    BuildError, BuildRequest, ImageOutput, NamedContext, NoCache, Outcome, OutputSpec,
+    BuildError, BuildRequest, ForPlatform, ImageOutput, NamedContext, NoCache, Outcome, OutputSpec,
     PlatformOutcome, TimeSource,
 };
 use exporters::{
@@ -225,8 +225,18 @@ fn compile_options(
         platform_implied: implied,
         multi_platform: several,
         target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        labels: request.labels.clone(),
+        build_args: ForPlatform::merged(
+            &request.build_args,
+            &request.build_args_by_platform,
+            platform,
+        ),
+        labels: ForPlatform::merged(&request.labels, &request.labels_by_platform, platform),
+        allow_insecure: request.allow.insecure,
+        allow_host_network: request.allow.host_network,
+        allow_devices: match &request.allow.devices {
+            build_api::AllowDevices::All => frontend::AllowDevices::All,
+            build_api::AllowDevices::Named(names) => frontend::AllowDevices::Named(names.clone()),
+        },
         contexts: named.collect(),
         context: frontend::Context::Directory {
             excludes: contexts.excludes.get(MAIN).cloned().unwrap_or_default(),

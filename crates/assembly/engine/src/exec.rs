@@ -60,6 +60,10 @@ impl Runner<'_> {
         emulation: &emulation::Emulation,
     ) -> Result<TreeId, Failed> {
         let meta = op.meta.as_ref().ok_or_else(|| refused("a step without a process", None))?;
+        if let Some(device) = op.cdi_devices.iter().find(|device| !device.optional) {
+            let message = format!("device `{}` cannot be given to a step yet", device.name);
+            return Err(Failed::Before(refused(message, None)));
+        }
         let input =
             |number: i64| usize::try_from(number).ok().and_then(|at| inputs.get(at)).cloned();
         let root = op.mounts.iter().find(|mount| mount.dest == llb_root());

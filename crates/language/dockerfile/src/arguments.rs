@@ -73,7 +73,17 @@ impl Parser<'_> {
                 }
             },
         };
-        let devices = flags.texts("device");
+        let mut devices = Vec::new();
+        for word in flags.texts("device") {
+            match crate::Device::parse(&word.text) {
+                Ok(device) => devices.push((device, word.span)),
+                Err(error) => {
+                    let mut diagnostic = Diagnostic::error(error.message, word.span);
+                    diagnostic.hint = error.hint;
+                    self.diagnostics.push(diagnostic);
+                }
+            }
+        }
         Run { command: self.command(parts), mounts, network, security, devices }
     }
 

@@ -203,8 +203,8 @@ pub struct Run {
     pub network: Network,
     /// `--security`.
     pub security: Security,
-    /// `--device`, values as written.
-    pub devices: Vec<Word>,
+    /// `--device`, each with its place.
+    pub devices: Vec<(crate::Device, Span)>,
 }
 
 /// `RUN --network`.

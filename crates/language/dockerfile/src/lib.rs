@@ -8,6 +8,7 @@
 //! Grammar: Dockerfile reference and BuildKit's parser, whose decisions count where the reference is silent.
 
 mod arguments;
+mod device;
 mod expand;
 mod flags;
 mod instruction;
@@ -20,6 +21,7 @@ mod signal;
 mod split;
 mod syntax;
 
+pub use device::Device;
 pub use expand::{Expand, ExpandError, Expanded, Variables, expand};
 pub use instruction::{
     Argument, CommandLine, CopyFiles, Dockerfile, From, Healthcheck, Heredoc, InlineFile,

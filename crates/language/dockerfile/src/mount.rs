@@ -272,7 +272,7 @@ pub fn mounts_from(value: &str) -> Result<Option<String>, MountError> {
 }
 
 /// The fields of a line of comma-separated values; a field in double quotes may hold commas.
-fn fields(line: &str) -> Result<Vec<String>, MountError> {
+pub(crate) fn fields(line: &str) -> Result<Vec<String>, MountError> {
     let mut fields = vec![String::new()];
     let mut chars = line.chars().peekable();
     let mut quoted = false;
@@ -297,7 +297,7 @@ fn fields(line: &str) -> Result<Vec<String>, MountError> {
     Ok(fields)
 }
 
-fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
+pub(crate) fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
     match value {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),

@@ -67,18 +67,21 @@ impl Compiler<'_> {
         let mut commands = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
             match dockerfile::parse_trigger(trigger, span) {
+                Ok(Instruction { kind: Kind::From(_), .. }) => {
+                    let told = self.diagnostics.len();
+                    self.error("FROM isn't allowed as an ONBUILD trigger", span);
+                    self.tell_trigger(told, index, trigger);
+                    return Err(Stop);
+                }
                 Ok(mut instruction) => {
                     instruction.lines = lines;
                     let instruction: Cow<'_, Instruction> = Cow::Owned(instruction);
                     commands.push(Command { instruction, sources: Vec::new(), trigger: true });
                 }
                 Err(wrong) => {
-                    self.diagnostics.extend(wrong.into_iter().map(|mut diagnostic| {
-                        diagnostic.hint.get_or_insert_with(|| {
-                            format!("it comes from the base's trigger `ONBUILD {trigger}`")
-                        });
-                        diagnostic
-                    }));
+                    let told = self.diagnostics.len();
+                    self.diagnostics.extend(wrong);
+                    self.tell_trigger(told, index, trigger);
                     return Err(Stop);
                 }
             }
@@ -91,15 +94,31 @@ impl Compiler<'_> {
         let variables = crate::froms::with_variables(&commands_read);
         let mut env = if variables { self.first_env(index) } else { Env::default() };
         for at in 0..count {
+            let told = self.diagnostics.len();
             let sources = self.sources(index, at, &env);
             let Some(command) = self.stages[index].commands.get_mut(at) else { continue };
             command.sources = sources;
             let command = command.clone();
+            self.tell_trigger(told, index, &command.instruction.code);
             if variables {
                 self.follow(&mut env, &command.instruction);
             }
         }
         Ok(self.stages[index].needs.len() > before)
+    }
+
+    /// Adds to what was told since `told` where it comes from: nothing of it stands in the Dockerfile.
+    pub(crate) fn tell_trigger(&mut self, told: usize, index: usize, trigger: &str) {
+        let stage = &self.stages[index];
+        let base = match stage.base {
+            Base::Stage(base) => format!("stage {}", self.stages[base].title()),
+            Base::Image | Base::Scratch | Base::Context(_) => format!("image {}", stage.base_name),
+        };
+        let first = trigger.lines().next().unwrap_or_default();
+        for diagnostic in self.diagnostics.iter_mut().skip(told) {
+            diagnostic.message =
+                format!("{}, in the trigger `ONBUILD {first}` of {base}", diagnostic.message);
+        }
     }
 
     /// Asks for all base images that are not known yet, at the same time.

@@ -337,7 +337,11 @@ impl<'a> Compiler<'a> {
         for command in &commands {
             self.stages[index].on_trigger = command.trigger;
             // The diagnostic is there; other instructions may have more to tell.
+            let told = self.diagnostics.len();
             let outcome: Result<(), Stop> = self.instruction(index, command);
+            if command.trigger {
+                self.tell_trigger(told, index, &command.instruction.code);
+            }
             if outcome.is_err() && self.stages[index].env.too_large() {
                 break;
             }

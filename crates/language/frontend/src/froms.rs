@@ -117,7 +117,7 @@ impl Compiler<'_> {
                 if trigger {
                     name.span = span;
                 }
-                name.text = self.from_name(&name, env).ok()?;
+                name.text = self.named(&name, env).ok()?;
                 let found = self.source_stage(&name.text, name.span, name.numbers)?;
                 self.stages[index].needs.insert(found);
                 Some(found)
@@ -125,7 +125,7 @@ impl Compiler<'_> {
             .collect()
     }
 
-    fn from_name(&mut self, name: &Name, env: &Env) -> Result<String, Stop> {
+    fn named(&mut self, name: &Name, env: &Env) -> Result<String, Stop> {
         if !has_variable(&name.text) {
             return Ok(name.text.clone());
         }
@@ -153,7 +153,7 @@ impl Compiler<'_> {
         for (name, source) in names(&command.instruction).into_iter().zip(&command.sources) {
             let Some(name) = name.filter(|name| has_variable(&name.text)) else { continue };
             let env = self.stages[index].env.clone();
-            let now = self.from_name(&name, &env)?;
+            let now = self.named(&name, &env)?;
             if self.known_source(&now, name.numbers) != *source {
                 let message = format!(
                     "{} is {now:?} here, because of a variable that the base image or its triggers set",

@@ -21,6 +21,7 @@ mod froms;
 mod names;
 mod options;
 mod paths;
+mod permissions;
 mod ports;
 mod run;
 mod stage;
@@ -31,8 +32,8 @@ mod windows;
 pub use check::{Checked, Outline, OutlineArgument, OutlineMount, check};
 pub use checks::{CheckConfig, configuration};
 pub use options::{
-    CompileOptions, Compiled, Context, Excluded, ImageName, ImageResolver, NoCache, ResolveError,
-    ResolvedImage, Step,
+    AllowDevices, CompileOptions, Compiled, Context, Excluded, ImageName, ImageResolver, NoCache,
+    ResolveError, ResolvedImage, Step,
 };
 
 use report::{Diagnostic, SourceText};

@@ -48,6 +48,8 @@ pub struct CompileOptions {
     pub allow_insecure: bool,
     /// Whether `RUN --network=host` is allowed.
     pub allow_host_network: bool,
+    /// Which devices `RUN --device` may name.
+    pub allow_devices: AllowDevices,
     /// Whether base images are asked for at the registry even if the store knows the name.
     pub pull: bool,
 }
@@ -74,7 +76,8 @@ impl CompileOptions {
             ulimits: Vec::new(),
             hostname: None,
             allow_insecure: false,
-            allow_host_network: true,
+            allow_host_network: false,
+            allow_devices: AllowDevices::default(),
             pull: false,
         }
     }
@@ -124,6 +127,33 @@ pub enum Context {
         /// Whether the main context is what the archive holds.
         archive: bool,
     },
+}
+
+/// Which devices `RUN --device` may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowDevices {
+    /// All.
+    All,
+    /// Those of these names, or of the kinds before the `=` of a name.
+    Named(BTreeSet<String>),
+}
+
+impl Default for AllowDevices {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+impl AllowDevices {
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => {
+                let kind = name.split_once('=').map_or(name, |(kind, _)| kind);
+                names.contains(name) || names.contains(kind)
+            }
+        }
+    }
 }
 
 /// Which steps are run again although their result is known.

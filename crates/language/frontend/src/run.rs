@@ -1,6 +1,4 @@
-use dockerfile::{
-    Expand, Mount, MountKind, Network, Run, Security, Sharing, Variables, Word, expand,
-};
+use dockerfile::{Expand, Mount, MountKind, Run, Sharing, Variables, Word, expand};
 use llb::{Exec, FileAction, Metadata, Output, pb};
 use report::Diagnostic;
 
@@ -66,43 +64,7 @@ impl Compiler<'_> {
             words
         };
         let parsed = self.mounts(index, command, run, &mut mounts)?;
-
-        let network = match run.network {
-            Network::Default => self.options.network,
-            Network::None => pb::NetMode::None,
-            Network::Host => pb::NetMode::Host,
-        };
-        if run.network == Network::Host && !self.options.allow_host_network {
-            self.report(
-                Diagnostic::error(
-                    "RUN --network=host is not allowed for this build",
-                    instruction.span,
-                )
-                .hint("allow it with --allow network.host"),
-            );
-            return Err(Stop);
-        }
-        let security = match run.security {
-            Security::Sandbox => pb::SecurityMode::Sandbox,
-            Security::Insecure => pb::SecurityMode::Insecure,
-        };
-        if run.security == Security::Insecure && !self.options.allow_insecure {
-            self.report(
-                Diagnostic::error(
-                    "RUN --security=insecure is not allowed for this build",
-                    instruction.span,
-                )
-                .hint("allow it with --allow security.insecure, for Dockerfiles you trust"),
-            );
-            return Err(Stop);
-        }
-        if let Some(device) = run.devices.first() {
-            self.report(
-                Diagnostic::error("RUN --device is not supported by this builder", device.span)
-                    .hint("run what needs the device outside of the build"),
-            );
-            return Err(Stop);
-        }
+        let permitted = self.permitted(run, instruction.span)?;
 
         let platform = self.platform(index);
         let masked = Masked {
@@ -113,41 +75,19 @@ impl Compiler<'_> {
         let shown = names::shown(&code, how, &masked);
         let with_platform = self.options.multi_platform.then_some(&platform);
         let name = names::step(&mut self.stages[index], &shown, with_platform, &env);
-        if let Some(size) = self.options.shm_size.filter(|size| *size > 0) {
-            mounts.files.push(llb::Mount {
-                dest: "/dev/shm".to_owned(),
-                source: None,
-                selector: String::new(),
-                readonly: false,
-                kind: llb::MountKind::Tmpfs { size: i64::try_from(size).unwrap_or(i64::MAX) },
-            });
-        }
+        mounts.files.extend(self.shared_memory());
         let stage = &self.stages[index];
         let created_by = format!("RUN {} # buildkit", history(&args, &stage.args, &env));
-        let hosts = self.options.add_hosts.iter();
         let exec = Exec {
-            meta: pb::Meta {
-                args,
-                env: env.to_list(),
-                cwd: stage.dir.clone(),
-                user: stage.user.clone(),
-                proxy_env: self.proxies(),
-                extra_hosts: hosts
-                    .map(|(host, ip)| pb::HostIp { host: host.clone(), ip: ip.clone() })
-                    .collect(),
-                hostname: self.options.hostname.clone().unwrap_or_default(),
-                ulimit: self.options.ulimits.clone(),
-                cgroup_parent: String::new(),
-                remove_mount_stubs_recursive: true,
-                valid_exit_codes: Vec::new(),
-            },
-            network,
-            security,
+            meta: self.process(index, args),
+            network: permitted.network,
+            security: permitted.security,
             root: stage.output,
             mounts: mounts.files,
             secret_env: mounts.secret_env,
             secrets: mounts.secrets,
             ssh: mounts.ssh,
+            devices: permitted.devices,
             platform: platform.clone(),
         };
         let metadata = self.described(index, &name, instruction);
@@ -156,6 +96,45 @@ impl Compiler<'_> {
         self.step(output, index, name, platform, instruction.span);
         self.stages[index].record(created_by, true);
         Ok(())
+    }
+
+    /// The process of a step.
+    fn process(&self, index: usize, args: Vec<String>) -> pb::Meta {
+        let stage = &self.stages[index];
+        let hosts = self.options.add_hosts.iter();
+        let hostname = self.options.hostname.as_deref();
+        let hostname = hostname.or(self
+            .options
+            .build_args
+            .get("BUILDKIT_SANDBOX_HOSTNAME")
+            .map(String::as_str));
+        pb::Meta {
+            args,
+            env: stage.env.to_list(),
+            cwd: stage.dir.clone(),
+            user: stage.user.clone(),
+            proxy_env: self.proxies(),
+            extra_hosts: hosts
+                .map(|(host, ip)| pb::HostIp { host: host.clone(), ip: ip.clone() })
+                .collect(),
+            hostname: hostname.unwrap_or_default().to_owned(),
+            ulimit: self.options.ulimits.clone(),
+            cgroup_parent: String::new(),
+            remove_mount_stubs_recursive: true,
+            valid_exit_codes: Vec::new(),
+        }
+    }
+
+    /// `--shm-size`.
+    fn shared_memory(&self) -> Option<llb::Mount> {
+        let size = self.options.shm_size.filter(|size| *size > 0)?;
+        Some(llb::Mount {
+            dest: "/dev/shm".to_owned(),
+            source: None,
+            selector: String::new(),
+            readonly: false,
+            kind: llb::MountKind::Tmpfs { size: i64::try_from(size).unwrap_or(i64::MAX) },
+        })
     }
 
     /// The words to run. A script in a here-document becomes a file, or the text itself.

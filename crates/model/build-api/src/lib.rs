@@ -4,7 +4,7 @@
 //! how a build is done nor any wire protocol.
 #![warn(missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,10 +26,16 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
+    /// `--build-arg PLATFORM:NAME=VALUE`; stronger than `build_args`.
+    pub build_args_by_platform: Vec<ForPlatform>,
     /// `--build-context NAME=VALUE`, by name.
     pub contexts: BTreeMap<String, NamedContext>,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
+    /// `--label PLATFORM:KEY=VALUE`; stronger than `labels`.
+    pub labels_by_platform: Vec<ForPlatform>,
+    /// `--allow`.
+    pub allow: Allow,
     /// `--annotation`.
     pub annotations: Vec<Annotation>,
     /// `--no-cache`, `--no-cache-filter`.
@@ -54,6 +60,56 @@ pub struct BuildRequest {
     pub time: TimeSource,
     /// `--reproducible`: also rewrite the times of what RUN steps wrote.
     pub reproducible: bool,
+}
+
+/// Values that hold for one platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForPlatform {
+    /// Which.
+    pub platform: Platform,
+    /// By name.
+    pub values: BTreeMap<String, String>,
+}
+
+impl ForPlatform {
+    /// `common` with what differs for `platform`.
+    pub fn merged(
+        common: &BTreeMap<String, String>,
+        differing: &[Self],
+        platform: &Platform,
+    ) -> BTreeMap<String, String> {
+        let mut all = common.clone();
+        for own in differing.iter().filter(|own| platform.satisfies(&own.platform)) {
+            all.extend(own.values.clone());
+        }
+        all
+    }
+}
+
+/// `--allow`: what steps may ask for beyond the sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// `network.host`: RUN --network=host.
+    pub host_network: bool,
+    /// `security.insecure`: RUN --security=insecure.
+    pub insecure: bool,
+    /// `device`: RUN --device.
+    pub devices: AllowDevices,
+}
+
+/// Which devices RUN --device may name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowDevices {
+    /// All.
+    All,
+    /// Those of these names; by default none.
+    Named(BTreeSet<String>),
+}
+
+impl Default for AllowDevices {
+    fn default() -> Self {
+        Self::Named(BTreeSet::new())
+    }
 }
 
 /// The main context of a build.

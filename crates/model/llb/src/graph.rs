@@ -97,6 +97,8 @@ pub struct Exec {
     pub secrets: Vec<(String, pb::SecretOpt)>,
     /// Agent sockets.
     pub ssh: Vec<(String, pb::SshOpt)>,
+    /// Devices.
+    pub devices: Vec<pb::CdiDevice>,
     /// What it runs on.
     pub platform: oci::Platform,
 }
@@ -268,6 +270,9 @@ impl Graph {
         if !exec.secrets.is_empty() || !exec.secret_env.is_empty() {
             caps.push("exec.mount.secret");
         }
+        if !exec.devices.is_empty() {
+            caps.push("exec.cdi");
+        }
         if !exec.secret_env.is_empty() {
             caps.push("exec.secretenv");
         }
@@ -298,7 +303,7 @@ impl Graph {
             network: network.into(),
             security: security.into(),
             secretenv: exec.secret_env,
-            cdi_devices: Vec::new(),
+            cdi_devices: exec.devices,
         };
         let op = operation(pb::op::Kind::Exec(exec_op), Some((&exec.platform).into()));
         self.add(op, inputs, metadata, &caps)

@@ -23,14 +23,17 @@ pub(crate) struct BuildArgs {
     /// Stage to build [default: the last]
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Value of an ARG, `NAME=VALUE`; `NAME` alone takes it from the environment
-    #[arg(long, value_name = "NAME=VALUE")]
+    /// Value of an ARG, `NAME=VALUE`; `NAME` alone takes it from the environment, `linux/arm64:NAME=VALUE` is for one platform
+    #[arg(long, value_name = "[PLATFORM:]NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
+    /// File with such a value on each line; `--build-arg` is stronger
+    #[arg(long, value_name = "FILE")]
+    pub(crate) build_arg_file: Vec<PathBuf>,
     /// What a name in FROM or `--from` stands for: a directory, `docker-image://…` or `oci-layout://…`
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_context: Vec<String>,
-    /// Label of the image
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Label of the image; `linux/arm64:KEY=VALUE` is for one platform
+    #[arg(long, value_name = "[PLATFORM:]KEY=VALUE")]
     pub(crate) label: Vec<String>,
     /// Annotation, `[TYPE[PLATFORM]:]KEY=VALUE`; types: manifest, index, manifest-descriptor, index-descriptor
     #[arg(long, value_name = "KEY=VALUE")]
@@ -55,6 +58,9 @@ pub(crate) struct BuildArgs {
     /// Network of RUN steps: default, none or host
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
+    /// What RUN steps may ask for: `network.host`, `security.insecure`, `device` or `device=NAME`
+    #[arg(long, value_name = "PERMISSION")]
+    pub(crate) allow: Vec<String>,
     /// Line of /etc/hosts in RUN steps: `HOST:IP`, also with `host-gateway` as address
     #[arg(long, value_name = "HOST:IP")]
     pub(crate) add_host: Vec<String>,

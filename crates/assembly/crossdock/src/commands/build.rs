@@ -17,7 +17,9 @@ use super::print;
 use crate::args::BuildArgs;
 use crate::failure::{Failure, diagnostics};
 use crate::progress::{Mode, summary};
-use crate::request::{Stdin, StdinUse, Surroundings, UsageError, build_request, stdin_use};
+use crate::request::{
+    Stdin, StdinUse, Surroundings, UsageError, build_request, read_text, stdin_use,
+};
 use crate::session::Session;
 use crate::settings::{Time, now};
 use crate::stdin;
@@ -74,6 +76,7 @@ pub(super) fn request(
         is_socket: &is_socket,
         host_address: &host_address,
         stdout_is_terminal: io::stdout().is_terminal(),
+        read_text: &read_text,
         time,
     };
     Ok(build_request(args, stdin, &surroundings)?)

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use build_api::{BuildRequest, Context, DockerfileSource, NoCache, TimeSource};
 
+use super::arguments::{build_args, labels};
 use super::values::{
-    add_host, annotations, build_args, build_context, labels, network, platforms, reference,
-    remote_kind, secret, ssh, ulimit,
+    add_host, allow, annotations, build_context, network, platforms, reference, remote_kind,
+    secret, ssh, ulimit,
 };
 use super::{UsageError, bytes, output};
 use crate::args::BuildArgs;
@@ -25,6 +27,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host_address: &'a dyn Fn() -> IpAddr,
     /// Whether standard output is a terminal.
     pub(crate) stdout_is_terminal: bool,
+    /// Reads a file of at most so many bytes of text.
+    pub(crate) read_text: &'a dyn Fn(&Path, u64) -> io::Result<String>,
     /// What times come from, where `SOURCE_DATE_EPOCH` is not set.
     pub(crate) time: TimeSource,
 }
@@ -98,8 +102,10 @@ pub(crate) fn build_request(
             "the digest of a result is not known before; give a tag only",
         ));
     }
-    let mut build_args = build_args(&args.build_arg, around)?;
-    let time = time(&mut build_args, around)?;
+    let mut build_args = build_args(&args.build_arg_file, &args.build_arg, around)?;
+    let time = time(&mut build_args.common, around);
+    let labels = labels(&args.label)?;
+    let network = network(args.network.as_deref())?;
     let annotations = args
         .annotation
         .iter()
@@ -124,12 +130,14 @@ pub(crate) fn build_request(
             "--build-context",
             args.build_context.iter().map(|text| build_context(text, around)),
         )?,
-        labels: labels(&args.label)?,
+        labels: labels.common,
+        labels_by_platform: labels.by_platform,
+        allow: allow(&args.allow, network)?,
         no_cache: no_cache(args)?,
         pull: args.pull == Some(true),
         secrets: unique("--secret", args.secret.iter().map(|text| secret(text, around)))?,
         ssh: unique("--ssh", args.ssh.iter().map(|text| ssh(text, around)))?,
-        network: network(args.network.as_deref())?,
+        network,
         add_hosts: args
             .add_host
             .iter()
@@ -146,7 +154,8 @@ pub(crate) fn build_request(
         time,
         reproducible: args.reproducible,
         tags,
-        build_args,
+        build_args: build_args.common,
+        build_args_by_platform: build_args.by_platform,
         annotations,
     })
 }
@@ -233,22 +242,18 @@ fn no_cache(args: &BuildArgs) -> Result<NoCache, UsageError> {
 }
 
 /// `SOURCE_DATE_EPOCH` as build argument or in the environment, which also makes it a build argument, as in buildx.
-fn time(
-    build_args: &mut BTreeMap<String, String>,
-    around: &Surroundings<'_>,
-) -> Result<TimeSource, UsageError> {
+fn time(build_args: &mut BTreeMap<String, String>, around: &Surroundings<'_>) -> TimeSource {
     const NAME: &str = "SOURCE_DATE_EPOCH";
     let from_environment = around.variable(OsStr::new(NAME)).filter(|value| !value.is_empty());
     let text = match (build_args.get(NAME), from_environment) {
         (Some(text), _) => text.clone(),
         (None, Some(value)) => value.to_string_lossy().into_owned(),
-        (None, None) => return Ok(around.time),
+        (None, None) => return around.time,
     };
-    let seconds = text.parse::<i64>().map_err(|_| {
-        UsageError::new(format!("{NAME} is `{text}`"), "it is a whole number of seconds since 1970")
-    })?;
+    let seconds = text.parse::<i64>();
     build_args.insert(NAME.to_owned(), text);
-    Ok(TimeSource::Epoch(seconds))
+    // Anything else names what has the time; the Dockerfile has to be known for that.
+    seconds.map_or(TimeSource::NewestInput, TimeSource::Epoch)
 }
 
 #[cfg(test)]
@@ -282,6 +287,7 @@ pub(crate) mod tests {
                 is_socket,
                 host_address: &|| IpAddr::from([192, 0, 2, 7]),
                 stdout_is_terminal: false,
+                read_text: &|_, _| Err(io::ErrorKind::NotFound.into()),
                 time: TimeSource::NewestInput,
             }
         }
@@ -373,7 +379,7 @@ pub(crate) mod tests {
             "-o - -o type=oci .",
             "--annotation k=v -o out .",
             "--secret id=a,src=/a --secret id=a,src=/b .",
-            "--build-arg SOURCE_DATE_EPOCH=soon .",
+            "--allow everything .",
             "-f - -",
         ] {
             let error = request(line).expect_err(line);

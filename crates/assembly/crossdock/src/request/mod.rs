@@ -1,5 +1,6 @@
 //! From arguments to what is asked of a builder. Pure: files, clock and network are not looked at here.
 
+mod arguments;
 mod build;
 mod output;
 mod text;
@@ -7,6 +8,7 @@ mod values;
 
 use std::fmt;
 
+pub(crate) use arguments::read_text;
 pub(crate) use build::{Stdin, StdinUse, Surroundings, build_request, stdin_use};
 pub(crate) use text::{bytes, duration};
 pub(crate) use values::{key_value, network, platforms, reference};

@@ -1,11 +1,11 @@
 //! The values of single flags.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use build_api::{
-    Annotation, AnnotationLevel, NamedContext, Network, SecretSource, SshSource, Ulimit,
+    Allow, AllowDevices, Annotation, AnnotationLevel, NamedContext, Network, SecretSource,
+    SshSource, Ulimit,
 };
 use oci::{Platform, Reference};
 
@@ -66,34 +66,29 @@ pub(crate) fn key_value<'a>(
     Ok((key, value))
 }
 
-/// `--label`; no value is an empty one.
-pub(crate) fn labels(texts: &[String]) -> Result<BTreeMap<String, String>, UsageError> {
-    texts
-        .iter()
-        .map(|text| {
-            key_value("--label", text)
-                .map(|(key, value)| (key.to_owned(), value.unwrap_or_default().to_owned()))
-        })
-        .collect()
-}
-
-/// `--build-arg`; no value means that of the environment variable, if it is set.
-pub(crate) fn build_args(
-    texts: &[String],
-    around: &Surroundings<'_>,
-) -> Result<BTreeMap<String, String>, UsageError> {
-    let mut args = BTreeMap::new();
-    for text in texts {
-        let (key, value) = key_value("--build-arg", text)?;
-        let value = match value {
-            Some(value) => Some(value.to_owned()),
-            None => around.text_variable("--build-arg", key)?,
-        };
-        if let Some(value) = value {
-            args.insert(key.to_owned(), value);
+/// `--allow`, by buildx's names.
+pub(crate) fn allow(texts: &[String], network: Network) -> Result<Allow, UsageError> {
+    // Who asks for the machine's network for all steps allows it.
+    let mut allow = Allow { host_network: network == Network::Host, ..Allow::default() };
+    for text in texts.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        match text.split_once('=').unwrap_or((text, "")) {
+            ("network.host", "") => allow.host_network = true,
+            ("security.insecure", "") => allow.insecure = true,
+            ("device", "") => allow.devices = AllowDevices::All,
+            ("device", name) => {
+                if let AllowDevices::Named(names) = &mut allow.devices {
+                    names.insert(name.to_owned());
+                }
+            }
+            _ => {
+                return Err(UsageError::new(
+                    format!("--allow: there is no permission `{text}`"),
+                    "the permissions are network.host, security.insecure, device and device=NAME",
+                ));
+            }
         }
     }
-    Ok(args)
+    Ok(allow)
 }
 
 /// `--network`, in buildx's spellings.
@@ -456,7 +451,11 @@ pub(crate) fn remote_kind(text: &str) -> Option<&str> {
 
 impl Surroundings<'_> {
     /// An environment variable that must be text where it is used.
-    fn text_variable(&self, flag: &str, name: &str) -> Result<Option<String>, UsageError> {
+    pub(super) fn text_variable(
+        &self,
+        flag: &str,
+        name: &str,
+    ) -> Result<Option<String>, UsageError> {
         let value = self.variable(OsStr::new(name)).map(OsString::from);
         value.map(OsString::into_string).transpose().map_err(|_| {
             UsageError::new(

@@ -16,20 +16,6 @@ fn platforms_come_as_lists_and_repeated_and_each_once() -> Test {
 }
 
 #[test]
-fn a_build_argument_without_value_is_that_of_the_environment_or_none() -> Test {
-    let around = surroundings(&[("SET", "from env")]);
-    let args = build_args(
-        &["A=1=2".into(), "SET".into(), "UNSET".into(), "EMPTY=".into()],
-        &around.borrow(),
-    )?;
-    let expected = [("A", "1=2"), ("EMPTY", ""), ("SET", "from env")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    assert_eq!(args, BTreeMap::from(expected));
-    assert!(build_args(&["=x".into()], &around.borrow()).is_err());
-    Ok(())
-}
-
-#[test]
 fn hosts_are_written_in_two_ways() -> Test {
     let pair = |host: &str, address: &str| (host.to_owned(), address.to_owned());
     let around = surroundings(&[]);

@@ -8,4 +8,6 @@ mod copies;
 mod extensions;
 mod instructions;
 mod mounts;
+mod onbuild;
+mod permissions;
 mod support;
