@@ -1,4 +1,4 @@
-//! What tests of all crates share: build contexts, a registry in the process, the real program, and a look into images.
+//! What tests of all crates share: build contexts, a registry and a web server in the process, the real program, and a look into images.
 //!
 //! Everything here panics with a clear message when something is wrong: it is only for tests.
 
@@ -6,12 +6,14 @@ mod context;
 mod image;
 mod program;
 mod registry;
+mod web;
 mod windows_program;
 
 pub use context::Context;
 pub use image::{Entry, Image, Kind, entries, overlay};
 pub use program::Program;
 pub use registry::Registry;
+pub use web::{Asked, Page, Repository, Web};
 pub use windows_program::WindowsProgram;
 
 pub use ::registry::server::{Access, Effect, Fault, Received, ServerOptions};
