@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -64,7 +65,8 @@ impl Web {
                         return;
                     }
                     let Ok(stream) = stream else { continue };
-                    let (root, pages, asked) = (root.clone(), Arc::clone(&pages), Arc::clone(&asked));
+                    let (root, pages, asked) =
+                        (root.clone(), Arc::clone(&pages), Arc::clone(&asked));
                     // A client that breaks off is no failure of the test.
                     std::thread::spawn(move || drop(serve(stream, &root, &pages, &asked)));
                 }
@@ -141,6 +143,7 @@ impl Repository {
     }
 
     /// Runs git in the working tree; the result is what it printed.
+    #[expect(clippy::disallowed_methods, reason = "tests make repositories with plain git")]
     pub fn git(&self, words: &[&str]) -> String {
         let mut command = Command::new("git");
         command.args(words).current_dir(self.work.path()).stdin(Stdio::null());
@@ -281,16 +284,17 @@ fn answer(
 ) -> std::io::Result<()> {
     let mut text = format!("HTTP/1.1 {status} x\r\nConnection: close\r\n");
     if status != 304 {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        write!(text, "Content-Length: {}\r\n", body.len()).expect("text grows");
     }
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        write!(text, "{name}: {value}\r\n").expect("text grows");
     }
     stream.write_all(format!("{text}\r\n").as_bytes())?;
     stream.write_all(body)
 }
 
 /// Has git answer.
+#[expect(clippy::disallowed_methods, reason = "the server in tests is git's own")]
 fn backend(
     stream: &mut TcpStream,
     root: &Path,

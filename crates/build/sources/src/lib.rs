@@ -15,7 +15,9 @@ mod layout;
 mod remote;
 
 pub use download::{Download, DownloadError, Downloads};
-pub use git::{Git, GitAuth, GitError, GitLog, GitOptions, GitPin, GitRequest, GitTree, SecretFn, SshKeys};
+pub use git::{
+    Git, GitAuth, GitError, GitLog, GitOptions, GitPin, GitRequest, GitTree, SecretFn, SshKeys,
+};
 pub use image::{Found, Image, ImageError, Images, PullPolicy};
 pub use layout::LayoutRef;
 pub use remote::{Remote, RemoteOptions};

@@ -130,15 +130,11 @@ impl Address {
         if !text.starts_with("./") && !text.starts_with("../") {
             return Self::parse(text);
         }
-        let (start, path) = match &self.parsed {
-            Some(url) => {
-                let path = url.path();
-                (self.url.strip_suffix(path).unwrap_or_default(), path)
-            }
-            None => {
-                let (place, path) = self.url.split_once(':').unwrap_or_default();
-                (place, path)
-            }
+        let (start, path) = if let Some(url) = &self.parsed {
+            let path = url.path();
+            (self.url.strip_suffix(path).unwrap_or_default(), path)
+        } else {
+            self.url.split_once(':').unwrap_or_default()
         };
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         for part in text.split('/') {

@@ -122,9 +122,8 @@ mod tests {
     #[test]
     fn a_secret_goes_to_its_host_only() {
         let auth = auth(&[("GIT_AUTH_TOKEN", "a\n"), ("GIT_AUTH_HEADER.two.example", "Bearer b")]);
-        let header = |url: &str, scope| {
-            auth.authorization(&Address::parse(url).unwrap(), scope).unwrap()
-        };
+        let header =
+            |url: &str, scope| auth.authorization(&Address::parse(url).unwrap(), scope).unwrap();
         let token = format!("basic {}", STANDARD.encode("x-access-token:a"));
         let first = header("https://one.example/a.git", Scope::AnyHost);
         assert_eq!(first.as_deref(), Some(token.as_str()));

@@ -66,8 +66,8 @@ pub(crate) fn write(
     let remote = || runner.address.shown();
     let words = ["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", &wanted.commit.tree];
     let listed = repository.read(runner, &words)?;
-    let members = read_listing(&listed)
-        .map_err(|reason| GitError::Hostile { remote: remote(), reason })?;
+    let members =
+        read_listing(&listed).map_err(|reason| GitError::Hostile { remote: remote(), reason })?;
     let no_directory = || GitError::Subdir {
         remote: remote(),
         subdir: wanted.subdir.to_owned(),
@@ -81,10 +81,8 @@ pub(crate) fn write(
     if !is_directory(&subdir) {
         return Err(no_directory());
     }
-    let failed = |source: fstree::TreeError| GitError::Write {
-        path: to.to_owned(),
-        source: source.into(),
-    };
+    let failed =
+        |source: fstree::TreeError| GitError::Write { path: to.to_owned(), source: source.into() };
     let root = Root::open(to)
         .map_err(|source| GitError::Write { path: to.to_owned(), source: source.into() })?;
     let options = WriteOptions { owners: Owners::Recorded, form: TreeForm::Plain };
@@ -210,7 +208,10 @@ fn read_listing(listed: &[u8]) -> Result<BTreeMap<RelPath, Member>, String> {
         let shown = || fstree::show(name);
         for part in name.split(|byte| *byte == b'/') {
             // Some file systems take further spellings for `.git`; what is built may end up on one.
-            if part.is_empty() || part == b"." || part == b".." || part.eq_ignore_ascii_case(b".git")
+            if part.is_empty()
+                || part == b"."
+                || part == b".."
+                || part.eq_ignore_ascii_case(b".git")
             {
                 return Err(format!("it has the file name `{}`", shown()));
             }

@@ -1,6 +1,7 @@
 //! Runs git: an environment of its own, settings and secrets in a file that dies with the run, output within bounds.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -64,15 +65,8 @@ impl<'a> Runner<'a> {
         let missing = |program, package| GitError::NoProgram { program, package };
         let git = find(&options.programs, "git").ok_or_else(|| missing("git", "git"))?;
         let home = store.temporary_directory().map_err(super::store_error(address))?;
-        let mut runner = Self {
-            options,
-            address,
-            git,
-            home,
-            ssh: None,
-            agent: None,
-            secrets: Vec::new(),
-        };
+        let mut runner =
+            Self { options, address, git, home, ssh: None, agent: None, secrets: Vec::new() };
         let authorization = auth.authorization(address, scope)?;
         if let Some(value) = &authorization {
             runner.secrets.push(value.clone());
@@ -325,23 +319,29 @@ impl<'a> Runner<'a> {
             ))
         } else if says(&["Permission denied (", "Could not read from remote repository"]) {
             Some("pass an agent or a key that the server knows: --ssh default, or --ssh default=KEYFILE".to_owned())
-        } else if says(&["could not read Username", "Authentication failed", "error: 401", "error: 403"]) {
+        } else if says(&[
+            "could not read Username",
+            "Authentication failed",
+            "error: 401",
+            "error: 403",
+        ]) {
             Some(format!(
                 "pass a token: --secret id=GIT_AUTH_TOKEN,env=NAME, or with id=GIT_AUTH_TOKEN.{host} for this server only"
             ))
         } else if says(&["error: 404", "not found"]) {
-            Some("check the address; a private repository needs --secret id=GIT_AUTH_TOKEN,env=NAME".to_owned())
+            Some(
+                "check the address; a private repository needs --secret id=GIT_AUTH_TOKEN,env=NAME"
+                    .to_owned(),
+            )
         } else if says(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
-            Some("the server says that the repository is elsewhere; use the address it names".to_owned())
+            Some(
+                "the server says that the repository is elsewhere; use the address it names"
+                    .to_owned(),
+            )
         } else {
             None
         };
-        GitError::Failed {
-            action,
-            remote: self.address.shown(),
-            message: message.to_owned(),
-            hint,
-        }
+        GitError::Failed { action, remote: self.address.shown(), message: message.to_owned(), hint }
     }
 
     /// What the server lists for a name; without one, where HEAD is.
@@ -350,8 +350,7 @@ impl<'a> Runner<'a> {
             let mut args: Vec<OsString> =
                 ["ls-remote", "--symref", "--", self.address.url()].map(Into::into).into();
             args.extend(patterns.iter().map(Into::into));
-            let run =
-                Run { action: "list the branches of", args, git_dir: None, lock: None, log };
+            let run = Run { action: "list the branches of", args, git_dir: None, lock: None, log };
             Ok(read(&String::from_utf8_lossy(&self.run(&run)?)))
         };
         if name.is_empty() || name == "HEAD" {
@@ -409,7 +408,7 @@ fn config(address: &Address, authorization: Option<&str>) -> String {
          [submodule]\n\trecurse = false\n[safe]\n\tdirectory = *\n[advice]\n\tdetachedHead = false\n",
     );
     let mut add = |section: &str, key: &str, value: &str| {
-        text.push_str(&format!("{section}\n\t{key} = {}\n", quoted(value)));
+        writeln!(text, "{section}\n\t{key} = {}", quoted(value)).unwrap_or_default();
     };
     if let (Some(origin), Some(value)) = (address.origin(), authorization) {
         let section = format!("[http {}]", quoted(&origin));

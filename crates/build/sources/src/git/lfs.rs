@@ -116,9 +116,8 @@ mod tests {
     #[test]
     fn pointers_are_recognised() {
         let hex = "a".repeat(64);
-        let text = format!(
-            "version https://git-lfs.github.com/spec/v1\noid sha256:{hex}\nsize 12\n"
-        );
+        let text =
+            format!("version https://git-lfs.github.com/spec/v1\noid sha256:{hex}\nsize 12\n");
         let pointer = Pointer::of(&Content::bytes(text.into_bytes())).unwrap();
         assert_eq!((pointer.digest.hex(), pointer.size), (hex.as_str(), 12));
         for text in ["version 1\n", "version https://git-lfs.github.com/spec/v1\noid x\n"] {

@@ -226,17 +226,16 @@ impl Git {
         {
             return Ok(None);
         }
-        let (commit, modules) =
-            match self.write_files(source, &runner, &repository, place, log) {
-                // What a killed process left may be damaged in ways git does not mend: begin anew, once.
-                Err(GitError::Damaged { .. }) => {
-                    repository.clear()?;
-                    let to = place.root.join(place.path.as_path());
-                    empty(&to).map_err(|error| GitError::Write { path: to, source: error.into() })?;
-                    self.write_files(source, &runner, &repository, place, log)?
-                }
-                written => written?,
-            };
+        let (commit, modules) = match self.write_files(source, &runner, &repository, place, log) {
+            // What a killed process left may be damaged in ways git does not mend: begin anew, once.
+            Err(GitError::Damaged { .. }) => {
+                repository.clear()?;
+                let to = place.root.join(place.path.as_path());
+                empty(&to).map_err(|error| GitError::Write { path: to, source: error.into() })?;
+                self.write_files(source, &runner, &repository, place, log)?
+            }
+            written => written?,
+        };
         // Not while submodules are fetched: they may be this repository again, and other processes wait for it.
         drop(repository);
         for module in modules {
@@ -253,16 +252,12 @@ impl Git {
         place: &Place<'_>,
         log: GitLog<'_>,
     ) -> Result<(Commit, Vec<Submodule>), GitError> {
-        let wanted = repository::Object {
-            id: source.object,
-            commit: source.commit,
-            name: source.name,
-        };
+        let wanted =
+            repository::Object { id: source.object, commit: source.commit, name: source.name };
         repository.fetch(runner, &wanted, log)?;
         let commit = repository.commit(runner, source.object)?;
         let to = place.root.join(place.path.as_path());
-        let what =
-            checkout::Wanted { commit: &commit, subdir: source.subdir, store: &self.store };
+        let what = checkout::Wanted { commit: &commit, subdir: source.subdir, store: &self.store };
         let written = checkout::write(runner, repository, &what, &to)?;
         let modules = if place.submodules {
             let subdir = RelPath::clean(source.subdir);
@@ -295,10 +290,7 @@ impl Git {
         place: &mut Place<'_>,
         log: GitLog<'_>,
     ) -> Result<(), GitError> {
-        let refuse = |reason: String| GitError::Hostile {
-            remote: parent.address.shown(),
-            reason,
-        };
+        let refuse = |reason: String| GitError::Hostile { remote: parent.address.shown(), reason };
         if place.depth == submodules::MAX_DEPTH || place.left == 0 {
             return Err(refuse("its submodules are too many, or too deep".to_owned()));
         }
@@ -310,8 +302,8 @@ impl Git {
             directory.join_path(&RelPath::clean(format!("modules/{}", module.name)))
         });
         log(&format!("submodule {} is {}", module.path, module.address.shown()));
-        let same = module.address.origin() == parent.address.origin()
-            && parent.scope == Scope::AnyHost;
+        let same =
+            module.address.origin() == parent.address.origin() && parent.scope == Scope::AnyHost;
         let source = Source {
             address: &module.address,
             scope: if same { Scope::AnyHost } else { Scope::NamedHostOnly },

@@ -191,7 +191,7 @@ impl Repository {
         if !self.has(runner, &format!("{}^{{tree}}", pin.id)) {
             return Ok(false);
         }
-        self.read(runner, &["update-ref", mark, &pin.id])?;
+        self.read(runner, &["update-ref", mark, pin.id])?;
         Ok(true)
     }
 
