@@ -43,7 +43,7 @@ impl Engine {
         let blobs = image.manifest.value.layers.iter().zip(&config.rootfs.diff_ids);
         let layers: Vec<Layer> = blobs
             .map(|(blob, diff_id)| {
-                fetcher.remember(&blob.digest, &image);
+                fetcher.remember(blob, &image);
                 Layer::blob(BlobLayer {
                     descriptor: blob.clone(),
                     diff_id: diff_id.clone(),

@@ -62,7 +62,7 @@ impl Engine {
         let mut search = Vec::new();
         let blobs = image.manifest.value.layers.iter().zip(&image.config.value.rootfs.diff_ids);
         for (blob, diff_id) in blobs {
-            fetcher.remember(&blob.digest, &image);
+            fetcher.remember(blob, &image);
             let blob =
                 BlobLayer { descriptor: blob.clone(), diff_id: diff_id.clone(), windows: false };
             let tree = snapshots

@@ -27,15 +27,22 @@ pub(crate) struct Fetcher<'a> {
     images: &'a Images,
     reporter: Reporter<'a>,
     places: Mutex<BTreeMap<Digest, Place>>,
+    /// Addresses that descriptors name, for registries that do not have the blob themselves.
+    addresses: Mutex<BTreeMap<Digest, Vec<String>>>,
 }
 
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(store: &'a Store, images: &'a Images, reporter: Reporter<'a>) -> Self {
-        Self { store, images, reporter, places: Mutex::default() }
+        Self { store, images, reporter, places: Mutex::default(), addresses: Mutex::default() }
     }
 
     /// Notes that `image` has the blob.
-    pub(crate) fn remember(&self, blob: &Digest, image: &Image) {
+    pub(crate) fn remember(&self, blob: &oci::Descriptor, image: &Image) {
+        if !blob.urls.is_empty() {
+            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            addresses.insert(blob.digest.clone(), blob.urls.clone());
+        }
+        let blob = &blob.digest;
         let place = match &image.layout {
             Some(layout) => Place::Layout(layout.clone()),
             None => Place::Registry(image.reference.clone()),
@@ -68,6 +75,14 @@ impl<'a> Fetcher<'a> {
         let place = place.ok_or_else(|| {
             io::Error::other(format!("nobody knows where blob {} is", blob.digest))
         })?;
+        // A descriptor of the result does not repeat where else the base's layers lie.
+        let mut blob = blob.clone();
+        if let Some(urls) =
+            self.addresses.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest)
+        {
+            blob.urls.clone_from(urls);
+        }
+        let blob = &blob;
         let name = match &place {
             Place::Registry(reference) => format!("pull {}", reference.familiar()),
             Place::Layout(layout) => format!("read {}", layout.path.display()),

@@ -64,7 +64,7 @@ impl Engine {
         let mut layers: Vec<&Descriptor> = Vec::new();
         for image in images {
             for layer in &image.manifest.value.layers {
-                fetcher.remember(&layer.digest, image);
+                fetcher.remember(layer, image);
                 if !layers.iter().any(|it| it.digest == layer.digest) {
                     layers.push(layer);
                 }

@@ -231,7 +231,7 @@ impl Build<'_> {
             let layers: Vec<StackLayer> = blobs
                 .enumerate()
                 .map(|(at, (blob, diff_id))| {
-                    self.fetcher.remember(&blob.digest, &image);
+                    self.fetcher.remember(blob, &image);
                     let blob =
                         BlobLayer { descriptor: blob.clone(), diff_id: diff_id.clone(), windows };
                     let layer = Layer::blob(blob);

@@ -54,8 +54,11 @@ pub(crate) fn assemble(
         let config = Document::write(config);
         context.store.put_bytes(&config.raw)?;
         let config_type = if oci { media_type::OCI_CONFIG } else { media_type::DOCKER_CONFIG };
-        let descriptors =
-            result.layers.iter().zip(&packed).map(|(layer, blob)| descriptor(layer, blob, oci));
+        let descriptors = result
+            .layers
+            .iter()
+            .zip(&packed)
+            .map(|(layer, blob)| descriptor(layer, blob, oci, output.keep_foreign_layers));
         let mut manifest = Manifest::new(config.descriptor(config_type), descriptors.collect());
         if !oci {
             media_type::DOCKER_MANIFEST.clone_into(&mut manifest.media_type);
@@ -139,18 +142,22 @@ fn configuration(result: &PlatformResult, packed: &[LayerBlob], epoch: Option<i6
     config
 }
 
-/// A layer's descriptor in a manifest. A base layer that stayed as it was keeps its other places and annotations.
-fn descriptor(layer: &ResultLayer, blob: &LayerBlob, oci: bool) -> Descriptor {
-    let mut descriptor = Descriptor::new(
-        layers::media_type_in(oci, &blob.media_type),
-        blob.digest.clone(),
-        blob.size,
-    );
+/// A layer's descriptor in a manifest. A base layer that stayed as it was keeps its other places and annotations; but
+/// layers that only Microsoft handed out are ordinary ones since their licence allows it, unless they are to be kept.
+fn descriptor(layer: &ResultLayer, blob: &LayerBlob, oci: bool, keep_foreign: bool) -> Descriptor {
+    let own = if keep_foreign {
+        blob.media_type.as_str()
+    } else {
+        layers::distributable(&blob.media_type)
+    };
+    let mut descriptor =
+        Descriptor::new(layers::media_type_in(oci, own), blob.digest.clone(), blob.size);
     if oci {
         descriptor.annotations.clone_from(&blob.annotations);
     }
     if let ResultLayer::Blob { blob: base, .. } = layer
         && base.digest == blob.digest
+        && (keep_foreign || !media_type::is_foreign_layer(&base.media_type))
     {
         descriptor.urls.clone_from(&base.urls);
     }

@@ -338,6 +338,21 @@ pub(crate) fn label(digest: &Digest) -> String {
     format!("{}:{}", digest.algorithm(), digest.short())
 }
 
+/// The media type of a layer that may be pushed, for one that was not to be.
+pub(crate) fn distributable(media_type: &str) -> &str {
+    const PAIRS: [(&str, &str); 5] = [
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar", media_type::OCI_LAYER),
+        (media_type::OCI_LAYER_FOREIGN_GZIP, media_type::OCI_LAYER_GZIP),
+        (
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+            media_type::OCI_LAYER_ZSTD,
+        ),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar", media_type::DOCKER_LAYER),
+        (media_type::DOCKER_LAYER_FOREIGN_GZIP, media_type::DOCKER_LAYER_GZIP),
+    ];
+    PAIRS.iter().find(|(foreign, _)| *foreign == media_type).map_or(media_type, |(_, own)| own)
+}
+
 /// Media type of a layer in a manifest of the given family; unknown ones stay.
 pub(crate) fn media_type_in(oci: bool, media_type: &str) -> &str {
     const PAIRS: [(&str, &str); 4] = [

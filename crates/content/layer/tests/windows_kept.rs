@@ -32,6 +32,7 @@ fn shown(tar: &[u8]) -> Shown {
 
 #[test]
 fn attributes_descriptors_and_links_survive_unpacking_and_packing() {
+    use MemberKind::{Directory, File, Hardlink, Symlink};
     let mut tar = Writer::new(Vec::new());
     let mut add = |path: &str, kind: MemberKind, link: &str, attributes: &str, security: &str| {
         let mut header = Header::new(path, kind);
@@ -43,15 +44,14 @@ fn attributes_descriptors_and_links_survive_unpacking_and_packing() {
         if !security.is_empty() {
             header.records.insert(b"MSWINDOWS.rawsd".to_vec(), security.into());
         }
-        if kind == MemberKind::File {
+        if kind == File {
             header.size = 1;
         }
         tar.start(&header).unwrap();
-        if kind == MemberKind::File {
+        if kind == File {
             tar.write_all(b"x").unwrap();
         }
     };
-    use MemberKind::{Directory, File, Hardlink, Symlink};
     add("Files", Directory, "", "16", "");
     add("Files/ProgramData", Directory, "", "8210", windows::SD_ADMIN);
     add("Files/ProgramData/hidden.sys", File, "", "39", windows::SD_USER);

@@ -86,11 +86,14 @@ pub struct ProxyOptions {
 pub enum ForeignLayers {
     /// Nowhere.
     Refuse,
-    /// From servers of the registry's own domain.
+    /// From servers of the registry's own domain, and from Microsoft's registry, whose bases of old are what such layers
+    /// are of, wherever the image is kept.
     SameDomain,
     /// From any server, over TLS.
     Anywhere,
 }
+
+const MICROSOFT_REGISTRY: &str = "mcr.microsoft.com";
 
 /// Talks to registries. Cheap to clone; clones share connections and tokens.
 #[derive(Clone)]
@@ -265,7 +268,9 @@ impl Client {
         let allowed = |url: &Url| match self.transport.options.foreign_layers {
             _ if url.scheme() != "https" || !url.username().is_empty() => false,
             ForeignLayers::Refuse => false,
-            ForeignLayers::SameDomain => url.host_str().is_some_and(|host| same_domain(own, host)),
+            ForeignLayers::SameDomain => url
+                .host_str()
+                .is_some_and(|host| same_domain(own, host) || host == MICROSOFT_REGISTRY),
             ForeignLayers::Anywhere => {
                 url.host_str().is_some_and(|host| !crate::origin::is_beside(host))
             }

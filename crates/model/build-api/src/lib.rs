@@ -331,6 +331,8 @@ pub struct ImageOutput {
     pub compression_level: Option<i32>,
     /// Convert base layers too.
     pub force_compression: bool,
+    /// Layers of old Windows bases stay references to where Microsoft keeps them, instead of being pushed.
+    pub keep_foreign_layers: bool,
     /// `oci-mediatypes`: `None` keeps the default (OCI).
     pub oci_media_types: Option<bool>,
     /// `annotation*` keys of this output.

@@ -77,6 +77,9 @@ pub(crate) struct BuildArgs {
     /// Short for `--output type=registry`: push to the registries of all names
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub(crate) push: Option<bool>,
+    /// Leave layers of old Windows bases where Microsoft keeps them, and refer to them by address, instead of pushing them
+    #[arg(long)]
+    pub(crate) keep_foreign_layers: bool,
     /// Short for `--output type=docker`: also load into the Docker Engine
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub(crate) load: Option<bool>,

@@ -47,6 +47,9 @@ pub(crate) fn outputs(
     if outputs.is_empty() {
         outputs.push(OutputSpec::Image(ImageOutput { store: true, ..ImageOutput::default() }));
     }
+    if args.keep_foreign_layers {
+        outputs.iter_mut().filter_map(image_of_mut).for_each(|it| it.keep_foreign_layers = true);
+    }
     if !annotations.is_empty() && !outputs.iter().any(|output| image_of(output).is_some()) {
         return Err(UsageError::new(
             "--annotation is given, but no output makes an image",
@@ -57,6 +60,15 @@ pub(crate) fn outputs(
 }
 
 fn image_of(output: &OutputSpec) -> Option<&ImageOutput> {
+    match output {
+        OutputSpec::Image(image) | OutputSpec::Load(image) | OutputSpec::Archive { image, .. } => {
+            Some(image)
+        }
+        OutputSpec::Tar { .. } | OutputSpec::Local { .. } | OutputSpec::CacheOnly => None,
+    }
+}
+
+fn image_of_mut(output: &mut OutputSpec) -> Option<&mut ImageOutput> {
     match output {
         OutputSpec::Image(image) | OutputSpec::Load(image) | OutputSpec::Archive { image, .. } => {
             Some(image)
@@ -195,10 +207,11 @@ fn take(keys: &mut Keys, key: &str, value: &str) -> Result<(), UsageError> {
             keys.image.compression_level = Some(level);
         }
         "force-compression" => keys.image.force_compression = flag(value)?,
+        "prefer-nondist-layers" => keys.image.keep_foreign_layers = flag(value)?,
         "oci-mediatypes" => keys.image.oci_media_types = Some(flag(value)?),
         "rewrite-timestamp" => keys.image.rewrite_timestamp = flag(value)?,
         other => {
-            const KNOWN: [&str; 13] = [
+            const KNOWN: [&str; 14] = [
                 "type",
                 "dest",
                 "tar",
@@ -211,6 +224,7 @@ fn take(keys: &mut Keys, key: &str, value: &str) -> Result<(), UsageError> {
                 "compression-level",
                 "force-compression",
                 "oci-mediatypes",
+                "prefer-nondist-layers",
                 "rewrite-timestamp",
             ];
             let hint = report::did_you_mean(other, KNOWN).map_or_else(

@@ -243,3 +243,31 @@ fn a_full_disk_is_told_with_a_way_out() {
     let error = ExportError::Pack { platform: Box::new(Platform::host()), source };
     assert!(error.hint().is_some_and(|hint| hint.contains("crossdock prune")));
 }
+
+/// Dump of BuildKit: a foreign layer becomes an ordinary one, or keeps its type and addresses.
+#[test]
+fn foreign_default_and_foreign_kept() {
+    let url = "https://mcr.microsoft.com/v2/windows/servercore/blobs/sha256:6e";
+    for (oci, foreign, own) in [
+        (true, oci::media_type::OCI_LAYER_FOREIGN_GZIP, oci::media_type::OCI_LAYER_GZIP),
+        (false, oci::media_type::DOCKER_LAYER_FOREIGN_GZIP, oci::media_type::DOCKER_LAYER_GZIP),
+    ] {
+        let place = Place::new();
+        let mut input = place.input(&["windows/amd64"]);
+        let layers = &mut input.platforms[0].layers;
+        let blob = Descriptor {
+            urls: vec![url.to_owned()],
+            ..Descriptor::of(oci::media_type::DOCKER_LAYER_FOREIGN_GZIP, b"layer")
+        };
+        layers[0] = ResultLayer::Blob { diff_id: Digest::of(b"plain"), blob };
+        let layer = |keep_foreign_layers| {
+            let oci_media_types = Some(oci);
+            let wanted = ImageOutput { keep_foreign_layers, oci_media_types, ..image() };
+            let root = place.export(&input, &[OutputSpec::Image(wanted)]).unwrap().image.unwrap();
+            let layer = &place.json(&root)["layers"][0];
+            (layer["mediaType"].clone(), layer["urls"].clone())
+        };
+        assert_eq!(layer(false), (json!(own), json!(null)));
+        assert_eq!(layer(true), (json!(foreign), json!([url])));
+    }
+}
