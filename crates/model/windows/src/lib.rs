@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod advise;
 mod catalogue;
 mod compat;
 mod names;
@@ -14,6 +15,7 @@ mod sddl;
 mod security;
 
 pub use accounts::{account, owned_by};
+pub use advise::{Advice, NEEDS, Offer, Question, advise, offers};
 pub use catalogue::{
     BaseImage, Catalogue, Host, REGISTRY, Release, Source, Support, base_of, build_of, catalogue,
     host_named, release_named, release_of_build, release_of_tag,

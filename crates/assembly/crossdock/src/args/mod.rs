@@ -18,7 +18,9 @@ pub(crate) use image::{
     ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
 };
 pub(crate) use kubernetes::{CheckManifestsArgs, GenerateArgs, KubernetesCommand, WorkloadKind};
-pub(crate) use windows::{HpcArgs, WindowsBaseCommand, WindowsCommand};
+pub(crate) use windows::{
+    BasesArgs, CompatArgs, HpcArgs, IsolationKind, WindowsBaseCommand, WindowsCommand,
+};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::{BuildArgs, ProgressMode, switch};
+use super::{BuildArgs, Format, ProgressMode, switch};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WindowsCommand {
@@ -13,6 +13,62 @@ pub(crate) enum WindowsCommand {
         #[command(subcommand)]
         command: WindowsBaseCommand,
     },
+    /// List Microsoft's base images with builds, sizes, contents and support, and say which to take
+    Bases(BasesArgs),
+    /// Say whether hosts run an image, and why; for an index, which of its images a node takes
+    Compat(CompatArgs),
+}
+
+/// How a container is kept apart from its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationKind {
+    /// It shares the host's kernel; the only kind in Kubernetes
+    Process,
+    /// In a virtual machine of its own
+    Hyperv,
+    /// A job on the host itself
+    Hostprocess,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BasesArgs {
+    /// Only what runs on these hosts: `ltsc2022`, `win11-24h2`, `10.0.20348`; several separated by commas
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub(crate) host: Vec<String>,
+    /// How it runs there
+    #[arg(long, value_enum, default_value_t = IsolationKind::Process, value_name = "ISOLATION")]
+    pub(crate) isolation: IsolationKind,
+    /// Only what has these, separated by commas; `--needs help` lists the words
+    #[arg(long, value_name = "WORD", value_delimiter = ',')]
+    pub(crate) needs: Vec<String>,
+    /// List also what does not fit, with the reason
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Judge support on this day [default: today]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(crate) date: Option<String>,
+    /// How to write the list
+    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompatArgs {
+    /// Name of the image, in the local store or in its registry; or only a version such as `10.0.20348.2113` or `ltsc2022`
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Hosts: `ltsc2022`, `win11-24h2`, `10.0.20348`; several separated by commas [default: all that are known]
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub(crate) host: Vec<String>,
+    /// How it runs there [default: all]
+    #[arg(long, value_enum, value_name = "ISOLATION")]
+    pub(crate) isolation: Option<IsolationKind>,
+    /// What pulls it on the host, to tell which entry of an index is taken: `docker`, or `containerd-1.7.28`
+    #[arg(long, value_name = "RUNTIME", default_value = "containerd-2.1")]
+    pub(crate) runtime: String,
+    /// How to write the verdicts
+    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]

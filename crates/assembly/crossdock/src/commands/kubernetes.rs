@@ -15,7 +15,6 @@ use crate::failure::{self, Failure};
 use crate::findings::{self, FindingRule, FindingsFormat};
 use crate::request::{UsageError, reference};
 use crate::session::Session;
-use crate::settings;
 
 /// Where the rules are explained.
 const PAGE: &str = "https://github.com/crossdock/crossdock/blob/main/docs/guide/kubernetes.md";
@@ -23,23 +22,15 @@ const PAGE: &str = "https://github.com/crossdock/crossdock/blob/main/docs/guide/
 /// `crossdock k8s check`.
 pub(crate) fn check(args: &CheckManifestsArgs, session: &Session<'_>) -> Result<(), Failure> {
     let files = read(&args.files)?;
-    let today = match &args.date {
-        Some(date) => date.parse::<jiff::civil::Date>().map_err(|_| {
-            UsageError::new(format!("--date: `{date}` is no day"), "write it as 2026-11-30")
-        })?,
-        None => today()?,
-    };
+    let today = super::day(args.date.as_deref())?;
     if let Some(version) = &args.containerd
         && windows::Rule::of_containerd(version).is_none()
     {
         let message = format!("--containerd: `{version}` is no release of containerd");
         return Err(UsageError::new(message, "write it as 1.7.28").into());
     }
-    let options = CheckOptions {
-        today: today.to_string(),
-        builds: builds(&args.nodes)?,
-        containerd: args.containerd.clone(),
-    };
+    let options =
+        CheckOptions { today, builds: builds(&args.nodes)?, containerd: args.containerd.clone() };
     let checked = if args.no_images {
         kubernetes::check(&files, &NoImages, &options)
     } else {
@@ -119,27 +110,9 @@ pub(crate) fn generate(args: &GenerateArgs, session: &Session<'_>) -> Result<(),
     }
 }
 
-/// The day it is, in UTC.
-fn today() -> Result<jiff::civil::Date, Failure> {
-    let seconds = i64::try_from(settings::now().as_secs()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds)
-        .map(|now| jiff::tz::TimeZone::UTC.to_datetime(now).date())
-        .map_err(|error| Failure::because("the clock is wrong", error))
-}
-
 /// Build numbers of releases, versions or builds.
 fn builds(names: &[String]) -> Result<Vec<u32>, UsageError> {
-    let build = |name: &String| {
-        windows::host_named(name).map(|host| host.build).ok_or_else(|| {
-            let known: Vec<&str> =
-                windows::catalogue().hosts.iter().map(|host| host.id.as_str()).collect();
-            UsageError::new(
-                format!("--nodes: `{name}` is no release of Windows"),
-                format!("it is one of {}, or a build such as 10.0.20348", known.join(", ")),
-            )
-        })
-    };
-    names.iter().map(build).collect()
+    Ok(super::windows::hosts("--nodes", names)?.iter().map(|host| host.build).collect())
 }
 
 /// Manifests of files and of directories, in the order of their names.

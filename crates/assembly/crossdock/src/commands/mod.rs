@@ -17,8 +17,9 @@ use store::StoreError;
 
 use crate::args::{BuildxCommand, Cli, Command, GlobalArgs, ImageCommand, KubernetesCommand};
 use crate::failure::Failure;
+use crate::request::UsageError;
 use crate::session::Session;
-use crate::settings::Environment;
+use crate::settings::{self, Environment};
 
 /// Does what the command line asks for.
 pub(crate) fn run(
@@ -81,6 +82,20 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 /// One line each.
 fn lines(texts: impl IntoIterator<Item = String>) -> String {
     texts.into_iter().fold(String::new(), |all, text| all + &text + "\n")
+}
+
+/// A day as `YYYY-MM-DD`: the one that was given, else today in UTC.
+fn day(given: Option<&str>) -> Result<String, Failure> {
+    if let Some(text) = given {
+        let day = text.parse::<jiff::civil::Date>().map_err(|_| {
+            UsageError::new(format!("--date: `{text}` is no day"), "write it as 2026-11-30")
+        })?;
+        return Ok(day.to_string());
+    }
+    let seconds = i64::try_from(settings::now().as_secs()).unwrap_or(i64::MAX);
+    let now = jiff::Timestamp::from_second(seconds)
+        .map_err(|error| Failure::because("the clock is wrong", error))?;
+    Ok(jiff::tz::TimeZone::UTC.to_datetime(now).date().to_string())
 }
 
 /// Columns as wide as their widest cell.

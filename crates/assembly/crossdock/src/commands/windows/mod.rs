@@ -1,6 +1,9 @@
 //! `crossdock windows`.
 
 mod base;
+mod catalogue;
+
+pub(super) use catalogue::hosts;
 
 use crate::args::{WindowsBaseCommand, WindowsCommand};
 use crate::failure::Failure;
@@ -12,5 +15,7 @@ pub(super) fn run(command: WindowsCommand, session: &Session<'_>) -> Result<(), 
         WindowsCommand::Base { command: WindowsBaseCommand::Hpc(args) } => {
             base::hpc(&args, session)
         }
+        WindowsCommand::Bases(args) => catalogue::bases(&args, session),
+        WindowsCommand::Compat(args) => catalogue::compat(&args, session),
     }
 }
