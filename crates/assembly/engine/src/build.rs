@@ -46,13 +46,13 @@ pub(crate) fn build(
     let contexts = Contexts::of(request, &engine.store)?;
     let policy = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
     let images = Images::new(engine.store.clone(), engine.remote.clone(), policy);
-    let resolver = Resolver::new(&images, layouts(request));
+    let downloads = Downloads::new(engine.store.clone(), engine.remote.clone());
+    let resolver = Resolver::new(&images, layouts(request), &downloads);
     let compiled = compile(request, &contexts, &resolver)?;
     let graph = Graph::merge(&compiled)?;
 
     let snapshots = engine.snapshots()?;
     let fetcher = Fetcher::new(&engine.store, &images, reporter);
-    let downloads = Downloads::new(engine.store.clone(), engine.remote.clone());
     let archives = Archives::new(&engine.store);
     let stop = AtomicBool::new(false);
     let runner = Runner {
@@ -162,9 +162,10 @@ fn compile(
             platforms.push(platform);
         }
     }
+    let several = platforms.len() > 1 || multi_platform(request);
     let options: Vec<CompileOptions> = platforms
         .iter()
-        .map(|platform| compile_options(request, contexts, platform, implied, platforms.len() > 1))
+        .map(|platform| compile_options(request, contexts, platform, implied, several))
         .collect();
     let outcomes: Vec<_> = match options.as_slice() {
         [one] => vec![frontend::compile(one, resolver)],
@@ -268,6 +269,12 @@ fn compile_options(
     }
 }
 
+/// Build argument `BUILDKIT_MULTI_PLATFORM`: one platform is treated as several are.
+fn multi_platform(request: &BuildRequest) -> bool {
+    let value = request.build_args.get("BUILDKIT_MULTI_PLATFORM").map(String::as_str);
+    matches!(value, Some("1" | "t" | "T" | "true" | "True" | "TRUE"))
+}
+
 /// The platforms of which processes may have to be run; this machine's when there are none.
 fn executed(graph: &Graph) -> Vec<Platform> {
     let steps =
@@ -330,6 +337,7 @@ fn export_input(
         stacks.push(layers);
     }
     let input = ExportInput {
+        always_index: multi_platform(request),
         tags: request.tags.clone(),
         annotations: request.annotations.clone(),
         platforms,

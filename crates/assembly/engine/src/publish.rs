@@ -47,6 +47,7 @@ impl Engine {
         let reporter = Reporter::new(progress);
         let _lease = self.store.lease().map_err(failed("cannot use the store"))?;
         let input = ExportInput {
+            always_index: false,
             tags: request.tags.clone(),
             annotations: request.annotations.clone(),
             platforms: images.into_iter().map(|image| result(image, &request.labels)).collect(),

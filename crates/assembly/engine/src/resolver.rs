@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use frontend::{ImageName, ImageResolver, ResolveError, ResolvedImage};
 use oci::{Digest, Platform};
-use sources::{Image, ImageError, Images, LayoutRef};
+use sources::{Downloads, Image, ImageError, Images, LayoutRef};
 
 /// Images of one build.
 pub(crate) struct Resolver<'a> {
@@ -14,11 +14,17 @@ pub(crate) struct Resolver<'a> {
     pub(crate) layouts: BTreeMap<String, LayoutRef>,
     /// When the images that were asked for were made, in seconds; the newest is a time the result may come from.
     pub(crate) created: Mutex<Option<i64>>,
+    /// Files on web servers.
+    pub(crate) downloads: &'a Downloads,
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(images: &'a Images, layouts: BTreeMap<String, LayoutRef>) -> Self {
-        Self { images, layouts, created: Mutex::new(None) }
+    pub(crate) fn new(
+        images: &'a Images,
+        layouts: BTreeMap<String, LayoutRef>,
+        downloads: &'a Downloads,
+    ) -> Self {
+        Self { images, layouts, created: Mutex::new(None), downloads }
     }
 
     /// The image that a source vertex names.
@@ -63,6 +69,22 @@ impl ImageResolver for Resolver<'_> {
         }
         let digest: Digest = image.root;
         Ok(ResolvedImage { digest, config: image.config.value })
+    }
+
+    fn source_time(&self, source: &llb::pb::SourceOp) -> Result<Option<i64>, ResolveError> {
+        let url = &source.identifier;
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>, hint: Option<&str>| {
+            let message = format!("cannot ask for the time of {url}");
+            ResolveError::Failed { message, hint: hint.map(str::to_owned), source: Some(source) }
+        };
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            let hint = "give SOURCE_DATE_EPOCH as a number, as in `git log -1 --format=%ct`";
+            return Err(failed("repositories are not asked for it yet".into(), Some(hint)));
+        }
+        let checksum = source.attr(llb::attr::HTTP_CHECKSUM).map(str::parse::<Digest>).transpose();
+        let checksum = checksum.map_err(|error| failed(Box::new(error), None))?;
+        let found = self.downloads.fetch(url, checksum.as_ref(), &|_, _| {});
+        found.map(|found| found.modified).map_err(|error| failed(Box::new(error), None))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{ExportError, ExportInput};
 
 /// An annotation of an index needs an index.
 pub(crate) fn check(input: &ExportInput, output: &ImageOutput) -> Result<(), ExportError> {
-    if input.platforms.len() != 1 {
+    if input.platforms.len() != 1 || input.always_index {
         return Ok(());
     }
     let misplaced =

@@ -19,7 +19,7 @@ pub(crate) struct Image {
     pub(crate) platforms: Vec<ExportedPlatform>,
     /// Per platform: its manifest, and all blobs that it names, the configuration first.
     pub(crate) manifests: Vec<(Descriptor, Document<Manifest>)>,
-    /// Where there are several platforms.
+    /// Where there are several platforms, or one was asked for.
     pub(crate) index: Option<Document<Index>>,
     /// For the descriptor of the index in an OCI layout.
     pub(crate) index_descriptor_annotations: BTreeMap<String, String>,
@@ -78,7 +78,7 @@ pub(crate) fn assemble(
         });
         manifests.push((entry, manifest));
     }
-    if let [(only, _)] = manifests.as_slice() {
+    if let ([(only, _)], false) = (manifests.as_slice(), input.always_index) {
         let root = only.clone();
         let index_descriptor_annotations = BTreeMap::new();
         return Ok(Image { root, platforms, manifests, index: None, index_descriptor_annotations });

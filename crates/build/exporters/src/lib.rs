@@ -43,6 +43,8 @@ pub struct ExportInput {
     pub annotations: Vec<Annotation>,
     /// One result per platform, in the order in which an index lists them.
     pub platforms: Vec<PlatformResult>,
+    /// Whether one platform makes an index too.
+    pub always_index: bool,
 }
 
 /// The result for one platform.
@@ -215,7 +217,7 @@ fn names<'a>(input: &'a ExportInput, output: &'a ImageOutput) -> &'a [Reference]
 
 /// What can be known to fail before any work.
 fn check(input: &ExportInput, outputs: &[OutputSpec]) -> Result<(), ExportError> {
-    let several = input.platforms.len() > 1;
+    let several = input.platforms.len() > 1 || input.always_index;
     let mut on_stdout = 0;
     for output in outputs {
         match output {

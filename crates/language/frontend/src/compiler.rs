@@ -23,6 +23,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) contexts: BTreeMap<String, &'a str>,
     pub(crate) global_args: Env,
     pub(crate) epoch: Option<i64>,
+    /// What `SOURCE_DATE_EPOCH` names, where it is no number.
+    pub(crate) epoch_name: Option<String>,
     pub(crate) diagnostics: Vec<Diagnostic>,
     pub(crate) steps: Vec<(Output, Step)>,
     /// Sources of contexts that are no images, made when first needed; the main one is `context`.
@@ -64,6 +66,7 @@ impl<'a> Compiler<'a> {
             contexts: contexts.map(|name| (context_name(name), name.as_str())).collect(),
             global_args: Env::default(),
             epoch: None,
+            epoch_name: None,
             diagnostics: file.diagnostics.clone(),
             steps: Vec::new(),
             sources: BTreeMap::new(),
@@ -126,8 +129,11 @@ impl<'a> Compiler<'a> {
         }
         self.default_bases();
         self.read_global_args()?;
+        self.refuse_frontends();
+        self.tell_builtins();
         self.make_stages();
         let target = self.target()?;
+        self.resolve_epoch()?;
         self.connect();
         if self.failed() {
             return Err(Stop);
@@ -214,21 +220,7 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        let epoch = self.options.build_args.get("SOURCE_DATE_EPOCH").cloned();
-        let epoch =
-            epoch.or_else(|| self.global_args.value("SOURCE_DATE_EPOCH").map(str::to_owned));
-        if let Some(text) = epoch.filter(|text| !text.is_empty()) {
-            match text.parse() {
-                Ok(seconds) => self.epoch = Some(seconds),
-                Err(_) => self.report(
-                    Diagnostic::error(
-                        format!("invalid SOURCE_DATE_EPOCH: {text:?}"),
-                        Span::default(),
-                    )
-                    .hint("give it as seconds since 1970"),
-                ),
-            }
-        }
+        self.read_epoch();
         Ok(())
     }
 

@@ -296,7 +296,7 @@ impl Compiler<'_> {
         let mut shown = Vec::with_capacity(arguments.len());
         for argument in arguments {
             self.secret_name("ARG", &argument.name, argument.span);
-            let given = self.options.build_args.get(&argument.name).cloned();
+            let given = self.given(&argument.name);
             let value = match (given, &argument.default) {
                 (Some(given), _) => Some(given),
                 (None, Some(default)) => Some(self.word_text(index, default, argument.span)?),

@@ -77,7 +77,7 @@ impl Compiler<'_> {
             _ if env.too_large() => {}
             Kind::Arg(arguments) => {
                 for argument in arguments {
-                    let given = self.options.build_args.get(&argument.name).cloned();
+                    let given = self.given(&argument.name);
                     let value = match (given, &argument.default) {
                         (Some(given), _) => Some(given),
                         (None, Some(default)) => {

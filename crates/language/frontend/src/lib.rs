@@ -10,6 +10,7 @@
 //! are the same as BuildKit's Dockerfile frontend makes, but for what is said at each function.
 
 mod bases;
+mod builtin;
 mod check;
 mod checks;
 mod compiler;
@@ -17,6 +18,7 @@ mod contexts;
 mod copy;
 mod dispatch;
 mod env;
+mod epoch;
 mod froms;
 mod names;
 mod options;

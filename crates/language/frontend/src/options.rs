@@ -185,6 +185,12 @@ pub trait ImageResolver: Sync {
         name: ImageName<'_>,
         platform: &Platform,
     ) -> Result<ResolvedImage, ResolveError>;
+
+    /// The time of a remote source, a repository or a file on a web server, in seconds; `None` when it has none.
+    fn source_time(&self, source: &llb::pb::SourceOp) -> Result<Option<i64>, ResolveError> {
+        let message = format!("the time of {} cannot be asked for here", source.identifier);
+        Err(ResolveError::Failed { message, hint: None, source: None })
+    }
 }
 
 /// An image that was found.
@@ -243,7 +249,7 @@ pub struct Compiled {
     /// What of each local context is used: its name (`context` is the main one) and paths relative to it, `None` for
     /// all of it.
     pub context_paths: BTreeMap<String, Option<BTreeSet<String>>>,
-    /// `SOURCE_DATE_EPOCH` as a build argument, in seconds.
+    /// `SOURCE_DATE_EPOCH`, in seconds.
     pub epoch: Option<i64>,
     /// What is doubtful about the Dockerfile.
     pub warnings: Vec<Diagnostic>,

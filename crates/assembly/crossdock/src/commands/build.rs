@@ -37,8 +37,12 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
     let request = request(args, spooled.stdin, session)?;
     check_files(&request)?;
-    let title =
-        request.tags.first().map_or_else(|| title_of(&request.context), oci::Reference::familiar);
+    let named = request.build_args.get("BUILDKIT_BUILD_NAME").filter(|name| !name.is_empty());
+    let title = match (named, request.tags.first()) {
+        (Some(name), _) => name.clone(),
+        (None, Some(tag)) => tag.familiar(),
+        (None, None) => title_of(&request.context),
+    };
     perform(args, mode, &title, request, session, &|engine, request, shown| {
         engine.build(request, shown)
     })

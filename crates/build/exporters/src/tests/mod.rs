@@ -97,6 +97,7 @@ impl Place {
     pub(crate) fn input(&self, platforms: &[&str]) -> ExportInput {
         let platforms = platforms.iter().map(|platform| result(platform, &self.reads)).collect();
         ExportInput {
+            always_index: false,
             tags: vec!["example.test/app:1".parse().unwrap()],
             annotations: Vec::new(),
             platforms,

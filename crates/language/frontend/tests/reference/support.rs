@@ -39,6 +39,11 @@ impl ImageResolver for Images {
         config.config.on_build = self.triggers.get(short).cloned().unwrap_or_default();
         Ok(ResolvedImage { digest: Digest::of(name.as_bytes()), config })
     }
+
+    fn source_time(&self, source: &pb::SourceOp) -> Result<Option<i64>, ResolveError> {
+        let git = source.identifier.starts_with("git://");
+        Ok(Some(if git { 1_700_000_000 } else { 1_600_000_000 }))
+    }
 }
 
 pub(crate) fn options(text: &str) -> CompileOptions {
