@@ -324,8 +324,14 @@ fn export_input(
     let mut stacks = Vec::new();
     for (one, edge) in compiled.iter().zip(&work.graph.results) {
         let value = edge.map_or_else(|| Ok(Value::empty()), |edge| work.value(edge))?;
-        let layers = value.layers().as_ref().clone();
-        let (config, base) = times::dated(one, work.resolver, epoch)?;
+        let mut layers = value.layers().as_ref().clone();
+        let (mut config, base) = times::dated(one, work.resolver, epoch)?;
+        if let Some((layer, history)) =
+            work.windows_from_scratch(&one.platform, &layers, &config)?
+        {
+            layers.insert(0, layer);
+            config.history.insert(0, history);
+        }
         platforms.push(PlatformResult {
             platform: one.platform.clone(),
             config,

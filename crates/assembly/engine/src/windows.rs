@@ -7,15 +7,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use build_api::BuildError;
-use fstree::{Changeset, Entry, Kind, RelPath, TreeError, TreeView, WINDOWS_XATTRS};
+use fstree::{Changeset, Entry, Kind, Mtime, RelPath, TreeError, TreeView, WINDOWS_XATTRS};
 use layer::{WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR, WindowsBase, WindowsHeaders};
 use llb::pb;
-use oci::{Platform, media_type};
-use snapshot::{BlobLayer, LayerKind, LayerSource as _};
+use oci::{History, ImageConfig, Platform, media_type};
+use snapshot::{BlobLayer, Layer, LayerKind, LayerSource as _};
 use sources::Image;
 use store::Ref;
 use windows::Sid;
 
+use crate::contents::{self, Times};
 use crate::error::failed;
 use crate::fileop::{FileError, Making, Trees, evaluate};
 use crate::graph::Node;
@@ -148,6 +149,39 @@ impl Build<'_> {
             .put(NAMESPACE, digest.as_str(), &headers.encode(), &[Ref::Blob(digest.clone())])
             .map_err(failed(what))?;
         Ok(headers)
+    }
+
+    /// For a Windows result that stands on no image: the base that Windows asks for, five registry hives. Without them no
+    /// Windows imports the bottom layer; with them every Windows runs the image as a HostProcess container.
+    pub(crate) fn windows_from_scratch(
+        &self,
+        platform: &Platform,
+        layers: &[StackLayer],
+        config: &ImageConfig,
+    ) -> Result<Option<(StackLayer, History)>, BuildError> {
+        if !platform.is_windows() || layers.iter().any(|layer| layer.key().is_none()) {
+            return Ok(None);
+        }
+        if let Some(bottom) = layers.first() {
+            let changes = self
+                .snapshots
+                .layer_changes(bottom.layer(), self.fetcher)
+                .map_err(failed("cannot read a layer"))?;
+            let has = |hive: &str| changes.get(&RelPath::clean(hive)).is_some();
+            if windows::layout::BASE_HIVES.into_iter().all(has) {
+                return Ok(None);
+            }
+        }
+        let changes = windows_image::hpc_files(Mtime::seconds(self.now));
+        let key = contents::digest(&changes, Times::Count, self.store)?;
+        let history = History {
+            created: config.created.clone(),
+            created_by: "FROM scratch # five empty registry hives, without which no Windows imports an image"
+                .to_owned(),
+            ..History::default()
+        };
+        let layer = StackLayer::made(Layer::changes(Arc::new(changes)), key.to_string());
+        Ok(Some((layer, history)))
     }
 
     /// For a Windows result: what its base's layers say of the files that layers on top have to repeat.
