@@ -341,9 +341,15 @@ impl Compiler<'_> {
             Some(error) => self.unresolved(wanted, error),
         }
         let stage = &mut self.stages[wanted.stage];
-        stage.image = empty_image(&wanted.platform);
+        let mut platform = wanted.platform.clone();
+        // Where nobody asked for a platform, the base decides; Microsoft's are for Windows alone.
+        let implied = stage.platform.is_none() && self.options.platform_implied;
+        if implied && is_windows_image(&wanted.reference) {
+            platform = Platform::new("windows", "amd64");
+        }
+        stage.image = empty_image(&platform);
         stage.unknown_base = true;
-        stage.platform = Some(wanted.platform.clone());
+        stage.platform = Some(platform);
         stage.pinned = Some((wanted.reference.clone(), oci::Digest::of(b"")));
         stage.done = wanted.whole || stage.from.is_none();
     }
@@ -360,7 +366,8 @@ impl Compiler<'_> {
                     have => format!("it has {}", have.join(", ")),
                 };
                 let message = format!("base image {image} is not available for {platform}");
-                Diagnostic::error(message, span).hint(hint)
+                let missing = Diagnostic::error(message, span).hint(hint);
+                Diagnostic { rule: Some("BaseImagePlatformMissing"), ..missing }
             }
             ResolveError::Unasked(image) => {
                 Diagnostic::error(format!("image {image} was not looked for"), span)
@@ -406,6 +413,15 @@ struct Wanted {
     layout: Option<String>,
     /// Whether it replaces the stage, rather than its base.
     whole: bool,
+}
+
+/// Whether an image is one of Microsoft's for Windows, by its name.
+pub(crate) fn is_windows_image(reference: &Reference) -> bool {
+    let repository = reference.repository();
+    reference.registry() == "mcr.microsoft.com"
+        && (repository.starts_with("windows/")
+            || repository == "windows"
+            || repository.contains("windows-host-process"))
 }
 
 /// Asks for several images at the same time.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dockerfile::{Instruction, Kind, Mount, MountKind};
 use report::Diagnostic;
 
-use crate::checks::{self, CheckConfig};
+use crate::checks::{self, CheckConfig, Silences};
 use crate::compiler::Compiler;
 use crate::options::{CompileOptions, ImageResolver};
 use crate::stage::Base;
@@ -27,7 +27,7 @@ impl Checked {
         let mut all = self.findings.clone();
         all.extend(more);
         let mut all = match &self.config {
-            Ok(config) => checks::filter(file, config, all),
+            Ok(config) => checks::filter(file, config, all, Silences::Everything),
             Err(wrong) => vec![wrong.as_ref().clone()],
         };
         all.sort_by(|a, b| (a.span, a.rule, &a.message).cmp(&(b.span, b.rule, &b.message)));

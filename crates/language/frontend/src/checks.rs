@@ -251,11 +251,21 @@ fn own(file: &Dockerfile) -> BTreeMap<usize, (usize, BTreeSet<String>)> {
     skips.collect()
 }
 
+/// What the `check` directives silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silences {
+    /// Only what does not end a build.
+    Warnings,
+    /// A check may be silent on what a build refuses.
+    Everything,
+}
+
 /// Drops what the `check` directives skip; with `error=true` warnings are errors.
 pub(crate) fn filter(
     file: &Dockerfile,
     config: &CheckConfig,
     found: Vec<Diagnostic>,
+    silences: Silences,
 ) -> Vec<Diagnostic> {
     let own = own(file);
     let own_tells = |rule: &str, at: usize| {
@@ -263,7 +273,7 @@ pub(crate) fn filter(
         here.is_none_or(|(_, (_, skip))| !skip.contains(rule) && !skip.contains("all"))
     };
     let tells = |diagnostic: &Diagnostic| {
-        diagnostic.severity == Severity::Error
+        diagnostic.severity == Severity::Error && silences == Silences::Warnings
             || diagnostic
                 .rule
                 .is_none_or(|rule| config.tells(rule) && own_tells(rule, diagnostic.span.start))

@@ -98,7 +98,9 @@ impl<'a> Compiler<'a> {
         }
         let config = crate::checks::configuration(self.file, &self.options.build_args);
         let mut all = match config {
-            Ok(config) => crate::checks::filter(self.file, &config, all),
+            Ok(config) => {
+                crate::checks::filter(self.file, &config, all, crate::checks::Silences::Warnings)
+            }
             Err(diagnostic) => {
                 all.push(diagnostic.in_source(&self.options.source));
                 all

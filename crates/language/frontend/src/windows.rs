@@ -39,9 +39,9 @@ impl Compiler<'_> {
                      {base} ({platform})",
                     stage.title()
                 );
-                found.push(
-                    Diagnostic::error(message, command.instruction.span).hint(way_out(run, base)),
-                );
+                let refused =
+                    Diagnostic::error(message, command.instruction.span).hint(way_out(run, base));
+                found.push(Diagnostic { rule: Some("WindowsRun"), ..refused });
             }
         }
         self.diagnostics.extend(found);
