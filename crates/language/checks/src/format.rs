@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::{Finding, Report, Severity, rules};
+use crate::{Finding, Report, Severity, rules, severity_name};
 
 /// The document of `docker buildx build --call=check,format=json`, with more fields: `severity`, `hint`, `fixable`. What is
 /// simply wrong is its `buildError`.
@@ -22,7 +22,7 @@ pub fn json(report: &Report) -> String {
                 "description": rule.summary,
                 "detail": detail(finding),
                 "location": location(&finding.lines),
-                "severity": finding.severity.name(),
+                "severity": severity_name(finding.severity),
                 "fixable": finding.fix.is_some(),
             });
             if let Value::Object(fields) = &mut warning {
@@ -110,7 +110,7 @@ pub fn sarif(report: &Report) -> String {
             "shortDescription": { "text": rule.summary },
             "fullDescription": { "text": rule.why },
             "help": { "text": format!("{}\n\n{}", rule.why, rule.link()) },
-            "defaultConfiguration": { "level": rule.severity.name() },
+            "defaultConfiguration": { "level": severity_name(rule.severity) },
         }));
     }
     if used.contains("error") {
@@ -129,7 +129,7 @@ pub fn sarif(report: &Report) -> String {
             json!({
                 "ruleId": id,
                 "ruleIndex": ids.iter().position(|known| *known == id).unwrap_or_default(),
-                "level": finding.severity.name(),
+                "level": severity_name(finding.severity),
                 "message": { "text": with_hint(finding) },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": uri(&report.source.name) },

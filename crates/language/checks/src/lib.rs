@@ -19,7 +19,7 @@ use oci::Platform;
 use report::{Diagnostic, SourceText, Span};
 
 pub use fix::{Edit, Fix};
-pub use rules::{Example, Origin, Rule, Severity, rule, rules};
+pub use rules::{Example, Origin, Rule, Severity, rule, rules, severity_name};
 
 /// Something that a check found.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ pub fn check(options: &Options<'_>) -> Report {
         outline = outline.or(checked.outline);
     }
     let key = |found: &Diagnostic| {
-        (found.span, found.rule, found.message.clone(), found.severity != report::Severity::Error)
+        (found.span, found.rule, found.message.clone(), found.severity != Severity::Error)
     };
     all.sort_by_cached_key(key);
     all.dedup_by(|a, b| (a.span, a.rule, &a.message) == (b.span, b.rule, &b.message));
@@ -119,11 +119,10 @@ pub fn check(options: &Options<'_>) -> Report {
 
 fn finding(file: &Dockerfile, places: &Places<'_>, diagnostic: Diagnostic) -> Finding {
     let rule = diagnostic.rule.and_then(rule);
-    let severity = match (rule, diagnostic.severity) {
-        (Some(rule), _) if rule.severity == Severity::Note => Severity::Note,
-        (_, report::Severity::Error) => Severity::Error,
-        (Some(rule), report::Severity::Warning) => rule.severity,
-        (None, report::Severity::Warning) => Severity::Warning,
+    let severity = match rule {
+        Some(rule) if rule.severity == Severity::Note => Severity::Note,
+        Some(rule) => rule.severity.max(diagnostic.severity),
+        None => diagnostic.severity,
     };
     let lines = places.lines(&diagnostic, &file.source);
     let at = places.instruction(diagnostic.span);

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::rules;
 use crate::rules::{Example, Origin, Rule};
+use crate::{rules, severity_name};
 
 /// The pages by file name, the index among them.
 pub fn pages() -> Vec<(String, String)> {
@@ -28,7 +28,7 @@ fn index() -> String {
         let _ = writeln!(out, "\n## {title}\n\n| Rule | Severity | Fix | |\n|---|---|---|---|");
         for rule in rules().filter(|rule| rule.origin == origin) {
             let fix = if rule.fix.is_some() { "yes" } else { "" };
-            let severity = rule.severity.name();
+            let severity = severity_name(rule.severity);
             let _ = writeln!(
                 out,
                 "| [{0}]({0}.md) | {severity} | {fix} | {1} |",
@@ -45,7 +45,7 @@ fn page(rule: &Rule) -> String {
         Origin::BuildKit => "BuildKit's, told by builds too",
         Origin::Crossdock => "crossdock's own",
     };
-    let _ = write!(out, "\nSeverity: {} · Rule: {origin}", rule.severity.name());
+    let _ = write!(out, "\nSeverity: {} · Rule: {origin}", severity_name(rule.severity));
     if rule.experimental {
         out.push_str(" · experimental");
     }

@@ -77,9 +77,10 @@ struct Verdict {
     error: Option<String>,
 }
 
-/// BuildKit puts its guess into the message, we into the hint.
+/// BuildKit puts its guess into the message, we into the hint; we also tell which trigger it is.
 fn without_guess(message: &str) -> &str {
-    message.split(" (did you mean").next().unwrap_or_default()
+    let message = message.split(" (did you mean").next().unwrap_or_default();
+    message.split(", in the trigger `").next().unwrap_or_default()
 }
 
 fn ours(case: &Case) -> Verdict {

@@ -3,25 +3,14 @@
 mod buildkit;
 mod own;
 
-/// How much a finding weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Worth knowing; never fails a check.
-    Note,
-    /// Fails a check.
-    Warning,
-    /// Fails a build too.
-    Error,
-}
+pub use report::Severity;
 
-impl Severity {
-    /// In lower case, for output.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
+/// A severity in lower case, for output. A note never fails a check, a warning does, an error a build too.
+pub fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
     }
 }
 
