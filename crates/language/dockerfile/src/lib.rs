@@ -17,6 +17,9 @@ mod lines;
 mod mount;
 mod parse;
 mod pattern;
+pub mod reference;
+#[cfg(test)]
+mod reference_tests;
 mod signal;
 mod split;
 mod syntax;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod add_git;
+mod antrea;
 mod arguments;
 mod contexts;
 mod copies;
