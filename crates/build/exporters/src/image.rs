@@ -92,12 +92,10 @@ pub(crate) fn assemble(
         );
         Descriptor { annotations, ..entry.clone() }
     });
-    let mut index = Index::new(entries.collect());
-    if !oci {
-        media_type::DOCKER_INDEX.clone_into(&mut index.media_type);
-    }
-    index.annotations = annotations::of(input, output, AnnotationLevel::Index, None);
-    let index = Document::write(index);
+    // In one order, whatever the order of the request: clients that know no order of Windows versions take the first.
+    let flavour = if oci { images::Flavour::Oci } else { images::Flavour::Docker };
+    let annotations = annotations::of(input, output, AnnotationLevel::Index, None);
+    let index = images::assemble(entries, &annotations, flavour);
     context.store.put_bytes(&index.raw)?;
     let root = index.descriptor(&index.value.media_type);
     let index_descriptor_annotations =

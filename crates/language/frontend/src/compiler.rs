@@ -267,7 +267,8 @@ impl<'a> Compiler<'a> {
         if !platform.variant.is_empty() || !same {
             config.variant.clone_from(&platform.variant);
         }
-        if !platform.os_version.is_empty() || !same {
+        // The version that was asked for chose the base; the result says what the base is, in full.
+        if !same || !says_version(&config.os_version, &platform.os_version) {
             config.os_version.clone_from(&platform.os_version);
         }
         let normal = config.platform();
@@ -365,4 +366,10 @@ fn follow_paths(used: &BTreeSet<String>) -> Option<BTreeSet<String>> {
 
 fn without_version(platform: &Platform) -> String {
     Platform { os_version: String::new(), ..platform.clone() }.to_string()
+}
+
+/// Whether `full` is the version that was asked for, or one that begins with it.
+fn says_version(full: &str, asked: &str) -> bool {
+    asked.is_empty()
+        || full.strip_prefix(asked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

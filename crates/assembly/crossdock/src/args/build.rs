@@ -14,6 +14,9 @@ pub(crate) struct BuildArgs {
     /// Platforms to build for, separated by commas [default: that of this machine]
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Vec<String>,
+    /// Build the platforms for Windows once for each of these releases, `ltsc2019,ltsc2022,ltsc2025`, each over its own base
+    #[arg(long, value_name = "RELEASE")]
+    pub(crate) windows_versions: Vec<String>,
     /// Name of the image, `NAME[:TAG]`; may be given several times
     #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,

@@ -11,7 +11,7 @@ use build_api::{BuildRequest, Context, DockerfileSource, NoCache, TimeSource};
 use super::arguments::{build_args, labels};
 use super::values::{
     add_host, allow, annotations, build_context, network, platforms, reference, remote_kind,
-    secret, ssh, ulimit,
+    secret, ssh, ulimit, windows_versions,
 };
 use super::{UsageError, bytes, output};
 use crate::args::BuildArgs;
@@ -121,6 +121,7 @@ pub(crate) fn build_request(
     } else {
         platforms("--platform", args.platform.iter().map(String::as_str))?
     };
+    let platforms = windows_versions(platforms, &args.windows_versions)?;
     Ok(BuildRequest {
         context,
         dockerfile,
@@ -434,6 +435,36 @@ pub(crate) mod tests {
         );
         assert!(build("-f a/Dockerfile -", text()).is_err());
         assert!(build("-f - dir", Stdin::Archive("/tmp/x".into())).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn windows_releases_have_names() -> Result<(), UsageError> {
+        let platforms = |line: &str| {
+            let request = build_request(&args(line), Stdin::Unread, &surroundings(&[]).borrow())?;
+            Ok(request.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        for (line, expected) in [
+            ("--platform windows(ltsc2022)", "windows(10.0.20348)/amd64"),
+            ("--platform windows(LTSC2019)/arm64", "windows(10.0.17763)/arm64"),
+            ("--platform windows/amd64:ltsc2025", "windows(10.0.26100)/amd64"),
+            ("--platform windows(10.0.20348.2113)/amd64", "windows(10.0.20348.2113)/amd64"),
+            ("--windows-versions ltsc2022", "windows(10.0.20348)/amd64"),
+            (
+                "--platform linux/arm64,windows/amd64 --windows-versions ltsc2019,10.0.20348",
+                "linux/arm64 windows(10.0.17763)/amd64 windows(10.0.20348)/amd64",
+            ),
+        ] {
+            assert_eq!(platforms(&format!("{line} ."))?, expected);
+        }
+        for (line, expected) in [
+            ("--platform windows(vista)/amd64", "`vista` is no release of Windows"),
+            ("--windows-versions xp", "`xp` is no release of Windows"),
+            ("--platform windows(ltsc2022) --windows-versions ltsc2019", "together with"),
+        ] {
+            let error: UsageError = platforms(&format!("{line} .")).expect_err(line);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
         Ok(())
     }
 

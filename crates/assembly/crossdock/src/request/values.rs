@@ -27,15 +27,84 @@ pub(crate) fn platforms<'a>(
                 ));
             }
             "local" => Platform::host(),
-            text => text.parse().map_err(|error| {
-                UsageError::new(
-                    format!("{flag}: {error}"),
-                    "`crossdock platforms` lists those that run here",
-                )
-            })?,
+            text => platform(flag, text)?,
         };
         if !platforms.contains(&platform) {
             platforms.push(platform);
+        }
+    }
+    Ok(platforms)
+}
+
+/// A platform; Windows releases may be named: `windows(ltsc2022)`, `windows(ltsc2022)/amd64`, `windows/amd64:ltsc2022`.
+fn platform(flag: &str, text: &str) -> Result<Platform, UsageError> {
+    let named = text.split_once(':').and_then(|(platform, release)| {
+        platform
+            .to_ascii_lowercase()
+            .starts_with("windows/")
+            .then_some((release, platform.get(8..)?))
+    });
+    let named = named.or_else(|| {
+        let (release, rest) = text.strip_prefix("windows(")?.split_once(')')?;
+        Some((release, if rest.is_empty() { "amd64" } else { rest.strip_prefix('/')? }))
+    });
+    let parsed = match named {
+        Some((release, architecture)) => {
+            format!("windows({})/{architecture}", windows_version(flag, release)?).parse()
+        }
+        None => text.parse(),
+    };
+    parsed.map_err(|error: oci::PlatformError| {
+        UsageError::new(
+            format!("{flag}: {error}"),
+            "`crossdock platforms` lists those that run here",
+        )
+    })
+}
+
+/// The version of a Windows release by its name, or a version as it is.
+fn windows_version(flag: &str, text: &str) -> Result<String, UsageError> {
+    if let Some(release) = windows::release_named(text) {
+        return Ok(format!("10.0.{}", release.build));
+    }
+    if windows::build_of(text).is_some() {
+        return Ok(text.to_owned());
+    }
+    let served = windows::catalogue().releases.iter().filter(|release| release.served);
+    let known: Vec<&str> = served.map(|release| release.id.as_str()).collect();
+    Err(UsageError::new(
+        format!("{flag}: `{text}` is no release of Windows"),
+        format!("it is one of {}, or a version such as 10.0.20348", known.join(", ")),
+    ))
+}
+
+/// `--windows-versions`: every platform for Windows becomes one for each of the versions; without any, amd64 is meant.
+pub(crate) fn windows_versions(
+    platforms: Vec<Platform>,
+    lists: &[String],
+) -> Result<Vec<Platform>, UsageError> {
+    const FLAG: &str = "--windows-versions";
+    let names = lists.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let versions = names.map(|name| windows_version(FLAG, name)).collect::<Result<Vec<_>, _>>()?;
+    if versions.is_empty() {
+        return Ok(platforms);
+    }
+    if let Some(exact) = platforms.iter().find(|it| it.is_windows() && !it.os_version.is_empty()) {
+        return Err(UsageError::new(
+            format!("{FLAG} together with the platform {exact}"),
+            "name the versions in one place: `--platform windows/amd64 --windows-versions ltsc2022,ltsc2025`",
+        ));
+    }
+    let (windows, mut platforms): (Vec<_>, Vec<_>) =
+        platforms.into_iter().partition(Platform::is_windows);
+    let windows =
+        if windows.is_empty() { vec![Platform::new("windows", "amd64")] } else { windows };
+    for platform in windows {
+        for version in &versions {
+            let one = Platform { os_version: version.clone(), ..platform.clone() };
+            if !platforms.contains(&one) {
+                platforms.push(one);
+            }
         }
     }
     Ok(platforms)
