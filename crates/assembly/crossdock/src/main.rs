@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod failure;
 mod findings;
+mod plan;
 mod progress;
 mod request;
 mod session;

@@ -26,32 +26,55 @@ pub(crate) fn digest(
 ) -> Result<Digest, BuildError> {
     let files = file_digests(changes, store)?;
     let mut digester = Digester::sha256();
+    for entry in changes {
+        add(&mut digester, entry, times, &files);
+    }
+    Ok(digester.finish())
+}
+
+/// The digest of each entry, times left out.
+pub(crate) fn digest_each<'a>(
+    changes: &'a Changeset,
+    store: &Store,
+) -> Result<Vec<(&'a Entry, Digest)>, BuildError> {
+    let files = file_digests(changes, store)?;
+    let digest = |entry| {
+        let mut digester = Digester::sha256();
+        add(&mut digester, entry, Times::Ignore, &files);
+        (entry, digester.finish())
+    };
+    Ok(changes.iter().map(digest).collect())
+}
+
+fn add(
+    digester: &mut Digester,
+    entry: &Entry,
+    times: Times,
+    files: &BTreeMap<FileIdentity, Digest>,
+) {
     let mut field = |bytes: &[u8]| {
         digester.update(&(bytes.len() as u64).to_le_bytes());
         digester.update(bytes);
     };
-    for entry in changes {
-        field(entry.path.as_bytes());
-        if let Kind::Whiteout = entry.kind {
-            field(b"whiteout");
-            continue;
-        }
-        let (kind, detail): (&[u8], Vec<u8>) = describe(entry, &files);
-        field(kind);
-        field(&detail);
-        let meta = &entry.meta;
-        for number in [meta.mode, meta.uid, meta.gid] {
-            field(&number.to_le_bytes());
-        }
-        if times == Times::Count {
-            field(&meta.mtime.secs.to_le_bytes());
-        }
-        for (name, value) in &meta.xattrs {
-            field(name);
-            field(value);
-        }
+    field(entry.path.as_bytes());
+    if let Kind::Whiteout = entry.kind {
+        field(b"whiteout");
+        return;
     }
-    Ok(digester.finish())
+    let (kind, detail): (&[u8], Vec<u8>) = describe(entry, files);
+    field(kind);
+    field(&detail);
+    let meta = &entry.meta;
+    for number in [meta.mode, meta.uid, meta.gid] {
+        field(&number.to_le_bytes());
+    }
+    if times == Times::Count {
+        field(&meta.mtime.secs.to_le_bytes());
+    }
+    for (name, value) in &meta.xattrs {
+        field(name);
+        field(value);
+    }
 }
 
 fn describe(entry: &Entry, files: &BTreeMap<FileIdentity, Digest>) -> (&'static [u8], Vec<u8>) {

@@ -29,11 +29,28 @@ pub(crate) struct Fetcher<'a> {
     places: Mutex<BTreeMap<Digest, Place>>,
     /// Addresses that descriptors name, for registries that do not have the blob themselves.
     addresses: Mutex<BTreeMap<Digest, Vec<String>>>,
+    /// Whether a layer that is not here is an error.
+    only_here: bool,
 }
+
+/// Says that a plan would have needed a layer that is not here.
+pub(crate) const NOT_HERE: &str = "a plan fetches no layers";
 
 impl<'a> Fetcher<'a> {
     pub(crate) fn new(store: &'a Store, images: &'a Images, reporter: Reporter<'a>) -> Self {
-        Self { store, images, reporter, places: Mutex::default(), addresses: Mutex::default() }
+        Self {
+            store,
+            images,
+            reporter,
+            places: Mutex::default(),
+            addresses: Mutex::default(),
+            only_here: false,
+        }
+    }
+
+    /// As [`new`](Self::new), for plans: what is not here stays away.
+    pub(crate) fn only_here(store: &'a Store, images: &'a Images, reporter: Reporter<'a>) -> Self {
+        Self { only_here: true, ..Self::new(store, images, reporter) }
     }
 
     /// Notes that `image` has the blob.
@@ -69,6 +86,9 @@ impl<'a> Fetcher<'a> {
     pub(crate) fn fetch(&self, blob: &oci::Descriptor) -> io::Result<()> {
         if self.store.blob_size(&blob.digest).is_some() {
             return Ok(());
+        }
+        if self.only_here {
+            return Err(io::Error::other(NOT_HERE));
         }
         let place =
             self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();

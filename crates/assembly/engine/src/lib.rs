@@ -5,11 +5,13 @@
 //! `executor` do it; `exporters` write the results. The engine knows no terminal, no environment and no home directory.
 
 mod build;
+mod compile;
 mod container;
 mod contents;
 mod context;
 mod describe;
 mod driver;
+mod dry_run;
 mod emulators;
 mod error;
 mod exec;
@@ -18,12 +20,18 @@ mod fileop;
 mod graph;
 mod inputs;
 mod keys;
+mod last_build;
 mod notices;
 mod options;
+mod plan;
+mod planned_images;
+mod prepare;
 mod publish;
+mod reasons;
 mod records;
 mod reporter;
 mod resolver;
+mod results;
 mod solve;
 mod times;
 mod transfer;
@@ -36,7 +44,7 @@ mod work;
 
 use std::sync::OnceLock;
 
-use build_api::{BuildError, BuildRequest, Builder, Outcome};
+use build_api::{BuildError, BuildRequest, Builder, Outcome, Plan};
 use emulation::Emulators;
 use executor::{Identity, IdentityKind};
 use fstree::Owners;
@@ -92,6 +100,17 @@ impl Engine {
     /// The way to registries, as exporters take it. Connects nothing yet.
     fn network(&self) -> exporters::Network {
         exporters::Network { client: self.remote.client().clone(), runtime: self.remote.handle() }
+    }
+
+    /// What [`Builder::build`] would do, found out without doing it: no step runs, nothing is pulled but the documents of
+    /// images, and nothing is written to outputs or registries. A base that cannot be asked for is a problem of the plan,
+    /// no error.
+    pub fn plan(
+        &self,
+        request: &BuildRequest,
+        progress: &dyn Progress,
+    ) -> Result<Plan, BuildError> {
+        self.notices.telling(progress, || plan::plan(self, request, progress))
     }
 
     fn snapshots(&self) -> Result<Snapshots, BuildError> {

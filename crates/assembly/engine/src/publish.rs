@@ -10,9 +10,9 @@ use oci::ImageConfig;
 use report::Progress;
 
 use crate::Engine;
-use crate::build::outputs;
 use crate::error::failed;
 use crate::reporter::Reporter;
+use crate::results::outputs;
 
 /// An image of one layer.
 pub struct MadeImage {

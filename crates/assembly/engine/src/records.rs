@@ -1,10 +1,12 @@
 //! What the store remembers of vertices that ran.
 
+use llb::pb::op::Kind;
 use oci::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 use snapshot::{BlobLayer, Layer, LayerKind, TreeId};
 use store::{Ref, Store, StoreError};
 
+use crate::graph::Node;
 use crate::value::StackLayer;
 
 /// Namespace of cache records in the store.
@@ -74,20 +76,42 @@ impl LayerRecord {
     }
 }
 
-pub(crate) fn look_up(store: &Store, key: &Digest) -> Result<Option<LayerRecord>, StoreError> {
-    let record = store.get(NAMESPACE, key.as_str())?;
+/// The key of a record. Those of a process begin with its operation, so that it can be told whether it ever ran.
+pub(crate) fn key(node: &Node, digest: &Digest) -> String {
+    match operation_prefix(node) {
+        Some(prefix) => prefix + digest.as_str(),
+        None => digest.to_string(),
+    }
+}
+
+fn operation_prefix(node: &Node) -> Option<String> {
+    matches!(node.kind(), Some(Kind::Exec(_)))
+        .then(|| format!("{}/", crate::keys::operation(node).hex()))
+}
+
+/// Whether some result of the same process is known, whatever it read. Operations on files are found by what they
+/// change, so nothing can be said of them.
+pub(crate) fn may_be_known(store: &Store, node: &Node) -> Result<bool, StoreError> {
+    match operation_prefix(node) {
+        Some(prefix) => Ok(!store.keys(NAMESPACE, &prefix)?.is_empty()),
+        None => Ok(true),
+    }
+}
+
+pub(crate) fn look_up(store: &Store, key: &str) -> Result<Option<LayerRecord>, StoreError> {
+    let record = store.get(NAMESPACE, key)?;
     // A record of another version of this program is none.
     Ok(record.and_then(|record| serde_json::from_slice(&record).ok()))
 }
 
 pub(crate) fn record(
     store: &Store,
-    keys: &[Digest],
+    keys: &[String],
     layer: &LayerRecord,
 ) -> Result<(), StoreError> {
     let value = serde_json::to_vec(layer).unwrap_or_default();
     let refs = layer.refs();
     let record = |key| store::Record { namespace: NAMESPACE, key, value: &value, refs: &refs };
-    let records: Vec<store::Record<'_>> = keys.iter().map(|key| record(key.as_str())).collect();
+    let records: Vec<store::Record<'_>> = keys.iter().map(|key| record(key)).collect();
     store.put_many(&records)
 }

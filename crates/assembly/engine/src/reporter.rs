@@ -31,6 +31,10 @@ impl<'a> Reporter<'a> {
         });
     }
 
+    pub(crate) fn because(&self, id: &VertexId, reason: String) {
+        self.progress.event(Event::Because { id: id.clone(), reason });
+    }
+
     pub(crate) fn started(&self, id: &VertexId) {
         self.progress.event(Event::Started { id: id.clone(), at: self.began.elapsed() });
     }

@@ -4,8 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use frontend::{ImageName, ImageResolver, ResolveError, ResolvedImage};
-use oci::{Digest, Platform};
+use oci::{Digest, ImageConfig, Platform, RootFs};
 use sources::{Downloads, Image, ImageError, Images, LayoutRef};
+
+/// What becomes of a question that no registry answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It ends the build.
+    Fail,
+    /// An image without layers and settings stands in, and is told from real ones.
+    StandIn,
+}
+
+/// An image that could not be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct StandIn {
+    /// What stands in the place of its digest.
+    pub(crate) digest: Digest,
+    pub(crate) name: String,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
 
 /// Images of one build.
 pub(crate) struct Resolver<'a> {
@@ -16,6 +35,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) created: Mutex<Option<i64>>,
     /// Files on web servers.
     pub(crate) downloads: &'a Downloads,
+    unanswered: Unanswered,
+    stand_ins: Mutex<Vec<StandIn>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -23,8 +44,60 @@ impl<'a> Resolver<'a> {
         images: &'a Images,
         layouts: BTreeMap<String, LayoutRef>,
         downloads: &'a Downloads,
+        unanswered: Unanswered,
     ) -> Self {
-        Self { images, layouts, created: Mutex::new(None), downloads }
+        let (created, stand_ins) = (Mutex::new(None), Mutex::default());
+        Self { images, layouts, created, downloads, unanswered, stand_ins }
+    }
+
+    /// The images that others stand in for.
+    pub(crate) fn stand_ins(&self) -> Vec<StandIn> {
+        self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The image that another stands in for under this identifier of a source.
+    pub(crate) fn stand_in(&self, identifier: &str) -> Option<StandIn> {
+        if self.unanswered == Unanswered::Fail {
+            return None;
+        }
+        let stand_ins = self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner);
+        stand_ins.iter().find(|it| identifier.ends_with(it.digest.as_str())).cloned()
+    }
+
+    /// An answer in place of one that could not be had.
+    fn stand_in_for(
+        &self,
+        name: ImageName<'_>,
+        platform: &Platform,
+        error: &ImageError,
+    ) -> Option<ResolvedImage> {
+        let ImageName::Reference(reference) = name else { return None };
+        let unreachable = match error {
+            ImageError::Registry { source, .. } => !source.is_not_found(),
+            ImageError::Offline { .. } => true,
+            _ => false,
+        };
+        if self.unanswered == Unanswered::Fail || !unreachable {
+            return None;
+        }
+        let name = reference.familiar();
+        let digest = Digest::of(format!("stands in for {name}").as_bytes());
+        let mut stand_ins = self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stand_ins.iter().any(|it| it.digest == digest) {
+            let (message, hint) = (crate::error::chain(error), hint(error));
+            stand_ins.push(StandIn { digest: digest.clone(), name, message, hint });
+            stand_ins.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        // An image without layers would be taken for an empty file system.
+        let diff_ids = vec![digest.clone()];
+        let config = ImageConfig {
+            rootfs: RootFs { diff_ids, ..RootFs::default() },
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            ..ImageConfig::default()
+        };
+        Some(ResolvedImage { digest, config })
     }
 
     /// The image that a source vertex names.
@@ -56,7 +129,13 @@ impl ImageResolver for Resolver<'_> {
         name: ImageName<'_>,
         platform: &Platform,
     ) -> Result<ResolvedImage, ResolveError> {
-        let image = self.image(name, platform).map_err(resolve_error)?;
+        let image = match self.image(name, platform) {
+            Ok(image) => image,
+            Err(error) => {
+                let stand_in = self.stand_in_for(name, platform, &error);
+                return stand_in.ok_or_else(|| resolve_error(error));
+            }
+        };
         let created = image
             .config
             .value

@@ -57,11 +57,13 @@ impl Work for Build<'_> {
             text.push_str(digest.as_str());
             text.push('\n');
         }
-        Ok(Some(Digest::of(text.as_bytes())))
+        let key = Digest::of(text.as_bytes());
+        Ok(Some(self.state[vertex].fast.get_or_init(|| key).clone()))
     }
 
     fn look_up(&self, vertex: usize, key: &Digest) -> Result<bool, BuildError> {
-        let record = records::look_up(self.store, key).map_err(failed("cannot look up a step"))?;
+        let key = records::key(self.node(vertex), key);
+        let record = records::look_up(self.store, &key).map_err(failed("cannot look up a step"))?;
         let layer = record.and_then(|record| record.layer(self.store));
         let found = layer.is_some();
         *self.state[vertex].found.lock().unwrap_or_else(PoisonError::into_inner) = layer;
@@ -130,6 +132,11 @@ impl Work for Build<'_> {
         } else {
             keys
         };
+        if !node.is_trivial()
+            && let Some(reason) = self.why(vertex)
+        {
+            self.reporter.because(&node.id, reason.to_string());
+        }
         self.reporter.started(&node.id);
         let began = self.reporter.began.elapsed();
         let outcome = self.run_vertex(vertex, keys);
@@ -145,8 +152,10 @@ impl Work for Build<'_> {
     fn remember(&self, vertex: usize, key: &Digest) -> Result<(), BuildError> {
         let Some(Value::Stack(layers)) = self.state[vertex].value.get() else { return Ok(()) };
         match layers.last().and_then(|layer| LayerRecord::of(layer, None)) {
-            Some(record) => records::record(self.store, std::slice::from_ref(key), &record)
-                .map_err(failed("cannot remember a step")),
+            Some(record) => {
+                records::record(self.store, &[records::key(self.node(vertex), key)], &record)
+                    .map_err(failed("cannot remember a step"))
+            }
             None => Ok(()),
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use build_api::{BuildError, StepFailure};
 use frontend::ImageName;
+use fstree::fileop::Unpack;
 use fstree::{Changeset, Mtime, TreeView};
 use llb::Edge;
 use llb::pb::op::Kind;
@@ -24,6 +25,7 @@ use crate::fetcher::Fetcher;
 use crate::fileop::{FileError, Making, evaluate};
 use crate::graph::{Graph, Node};
 use crate::inputs::{InputViews, LocalOnly, NoArchives};
+use crate::last_build::LastBuilds;
 use crate::records::{self, LayerRecord};
 use crate::reporter::Reporter;
 use crate::resolver::Resolver;
@@ -48,12 +50,16 @@ pub(crate) struct Build<'a> {
     pub(crate) now: i64,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) state: Vec<VertexState>,
+    /// What earlier builds of the same had.
+    pub(crate) last: LastBuilds<'a>,
 }
 
 /// What is known of a vertex while it is solved.
 #[derive(Default)]
 pub(crate) struct VertexState {
     pub(crate) value: OnceLock<Value>,
+    /// Its fast key, where it has one and was asked for it.
+    pub(crate) fast: OnceLock<Digest>,
     pub(crate) found: Mutex<Option<StackLayer>>,
     /// For a file operation: what it changes, and the digest of that with its times.
     pub(crate) changes: OnceLock<(Arc<Changeset>, Digest)>,
@@ -80,7 +86,7 @@ impl Build<'_> {
         node.inputs.iter().map(|edge| self.value(*edge)).collect()
     }
 
-    fn finish(&self, vertex: usize, value: Value) {
+    pub(crate) fn finish(&self, vertex: usize, value: Value) {
         drop(self.state[vertex].value.set(value));
     }
 
@@ -123,18 +129,8 @@ impl Build<'_> {
                 if !reads_local {
                     return Ok(Some(digests));
                 }
-                // What is copied is the same onto whatever it is copied.
-                let trees = LocalOnly { build: self, node };
-                let making =
-                    Making { now: Mtime::default(), unpack: &NoArchives, ignore_base: true };
-                match evaluate(file, node.inputs.len(), &trees, &making) {
-                    Ok(changes) => {
-                        digests.push(contents::digest(&changes, Times::Count, self.store)?);
-                    }
-                    // It will fail again when it runs, and say so then.
-                    Err(FileError::Tree(_)) => return Ok(None),
-                    Err(FileError::Build(error)) => return Err(error),
-                }
+                let Some(changes) = self.local_changes(node, file)? else { return Ok(None) };
+                digests.push(contents::digest(&changes, Times::Count, self.store)?);
             }
             Some(Kind::Exec(exec)) => {
                 for mount in &exec.mounts {
@@ -150,6 +146,23 @@ impl Build<'_> {
             _ => {}
         }
         Ok(Some(digests))
+    }
+
+    /// What a file operation takes from local directories; `None` where it fails. It will fail again when it runs, and
+    /// say so then.
+    pub(crate) fn local_changes(
+        &self,
+        node: &Node,
+        file: &llb::pb::FileOp,
+    ) -> Result<Option<Changeset>, BuildError> {
+        // What is copied is the same onto whatever it is copied.
+        let trees = LocalOnly { build: self, node };
+        let making = Making { now: Mtime::default(), unpack: &NoArchives, ignore_base: true };
+        match evaluate(file, node.inputs.len(), &trees, &making) {
+            Ok(changes) => Ok(Some(changes)),
+            Err(FileError::Tree(_)) => Ok(None),
+            Err(FileError::Build(error)) => Err(error),
+        }
     }
 
     /// Digest of what `view` shows at `path`, times left out.
@@ -219,7 +232,11 @@ impl Build<'_> {
         Ok(None)
     }
 
-    fn source(&self, vertex: usize, source: &llb::pb::SourceOp) -> Result<Value, BuildError> {
+    pub(crate) fn source(
+        &self,
+        vertex: usize,
+        source: &llb::pb::SourceOp,
+    ) -> Result<Value, BuildError> {
         if let Some(context) = self.local(vertex)? {
             return Ok(Value::Context(context));
         }
@@ -306,12 +323,21 @@ impl Build<'_> {
         vertex: usize,
         file: &llb::pb::FileOp,
     ) -> Result<(Arc<Changeset>, Digest), BuildError> {
+        self.changes_with(vertex, file, self.archives)
+    }
+
+    /// As [`changes`](Self::changes), with archives read by `unpack`.
+    pub(crate) fn changes_with(
+        &self,
+        vertex: usize,
+        file: &llb::pb::FileOp,
+        unpack: &dyn Unpack,
+    ) -> Result<(Arc<Changeset>, Digest), BuildError> {
         if let Some(known) = self.state[vertex].changes.get() {
             return Ok(known.clone());
         }
         let node = self.node(vertex);
-        let making =
-            Making { now: Mtime::seconds(self.now), unpack: self.archives, ignore_base: false };
+        let making = Making { now: Mtime::seconds(self.now), unpack, ignore_base: false };
         let changes = if node.platform().is_some_and(|platform| platform.is_windows()) {
             self.windows_changes(node, file, &making)
         } else {
@@ -388,7 +414,9 @@ impl Build<'_> {
                 let layer = StackLayer::made(Layer::tree(tree.clone()), tree.0);
                 self.content(&layer)?;
                 if let Some(record) = LayerRecord::of(&layer, None) {
-                    records::record(self.store, keys, &record)
+                    let keys: Vec<String> =
+                        keys.iter().map(|key| records::key(node, key)).collect();
+                    records::record(self.store, &keys, &record)
                         .map_err(failed("cannot remember a step"))?;
                 }
                 self.finish_layer(vertex, layer)?;
@@ -447,8 +475,8 @@ impl Build<'_> {
 
     /// Remembers file operations whose layers became durable in the meantime: as trees, or as the blobs of `packed`.
     pub(crate) fn record_made(&self, packed: &[(StackLayer, BlobLayer)]) -> Result<(), BuildError> {
-        for (vertex, state) in self.state.iter().enumerate() {
-            let windows = self.node(vertex).platform().is_some_and(|it| it.is_windows());
+        for (node, state) in self.graph.nodes.iter().zip(&self.state) {
+            let windows = node.platform().is_some_and(|it| it.is_windows());
             let keys =
                 std::mem::take(&mut *state.keys.lock().unwrap_or_else(PoisonError::into_inner));
             let (false, Some(Value::Stack(layers))) = (keys.is_empty(), state.value.get()) else {
@@ -459,6 +487,7 @@ impl Build<'_> {
             let blob = packed.iter().find(|(it, blob)| it.is(layer) && blob.windows == windows);
             let blob = blob.map(|(_, blob)| blob.clone());
             if let Some(record) = LayerRecord::of(layer, blob) {
+                let keys: Vec<String> = keys.iter().map(|key| records::key(node, key)).collect();
                 records::record(self.store, &keys, &record)
                     .map_err(failed("cannot remember a step"))?;
             }

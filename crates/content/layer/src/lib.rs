@@ -25,7 +25,7 @@ pub use pack::{
     Form, PackError, PackOptions, Packed, WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR, pack,
     write_tar,
 };
-pub use read_archive::{ArchiveError, read_archive};
+pub use read_archive::{ArchiveError, is_archive, read_archive};
 pub use recompress::recompress;
 pub use unpack::{UnpackError, UnpackOptions, Unpacked, Whiteouts, unpack};
 pub use windows_base::{BaseFile, WindowsBase};

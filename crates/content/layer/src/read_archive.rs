@@ -82,6 +82,13 @@ pub fn read_archive(
     Ok(order_links(collector.changes))
 }
 
+/// Whether [`read_archive`] would take it for an archive. Reads the first header only.
+pub fn is_archive(archive: impl Read + Send) -> bool {
+    let Ok(plain) = decompress(archive, u64::MAX) else { return true };
+    let first = Reader::new(plain, Limits::default()).next_member();
+    !matches!(first, Err(TarError::Invalid { .. } | TarError::Truncated { .. }))
+}
+
 struct Collector<'a> {
     changes: Changeset,
     root: Arc<Root>,

@@ -6,7 +6,7 @@ use oci::{Digest, Platform};
 use report::{Diagnostic, Severity, Span};
 
 use crate::env::Env;
-use crate::options::{CompileOptions, Compiled, ImageResolver, Step};
+use crate::options::{CompileOptions, Compiled, ImageResolver, Stage, Step};
 use crate::stage::{Base, DEFAULT_PATH, StageState};
 use crate::stages::context_name;
 use crate::{paths, text};
@@ -274,6 +274,7 @@ impl<'a> Compiler<'a> {
         let normal = config.platform();
         config.architecture = normal.architecture;
         config.variant = normal.variant;
+        let stages = self.stages_of_file(target);
         let mut steps: BTreeMap<Digest, Step> = BTreeMap::new();
         for (output, step) in self.steps {
             if let Some(digest) = digests.get(&output) {
@@ -287,10 +288,24 @@ impl<'a> Compiler<'a> {
             platform,
             base: stage.pinned.clone(),
             steps,
+            stages,
             context_paths,
             epoch: self.epoch,
             warnings,
         }
+    }
+
+    fn stages_of_file(&self, target: usize) -> Vec<Stage> {
+        let reachable = self.reachable(target);
+        let stages = self.stages.iter().take(self.file.stages.len()).enumerate();
+        let stage = |(index, stage): (usize, &StageState<'_>)| {
+            let title = match stage.title() {
+                "" => format!("stage-{index}"),
+                title => title.to_owned(),
+            };
+            Stage { name: title, span: stage.span, used: reachable.contains(&index) }
+        };
+        stages.map(stage).collect()
     }
 
     fn dispatch(&mut self, index: usize) {

@@ -35,7 +35,7 @@ pub use check::{Checked, Outline, OutlineArgument, OutlineMount, check};
 pub use checks::{CheckConfig, configuration};
 pub use options::{
     AllowDevices, CompileOptions, Compiled, Context, Excluded, ImageName, ImageResolver, NoCache,
-    ResolveError, ResolvedImage, Step,
+    ResolveError, ResolvedImage, Stage, Step,
 };
 
 use report::{Diagnostic, SourceText};

@@ -246,6 +246,8 @@ pub struct Compiled {
     pub base: Option<(Reference, Digest)>,
     /// What is said about vertices in terms of the Dockerfile, by digest.
     pub steps: BTreeMap<Digest, Step>,
+    /// The stages of the Dockerfile, in its order.
+    pub stages: Vec<Stage>,
     /// What of each local context is used: its name (`context` is the main one) and paths relative to it, `None` for
     /// all of it.
     pub context_paths: BTreeMap<String, Option<BTreeSet<String>>>,
@@ -253,6 +255,17 @@ pub struct Compiled {
     pub epoch: Option<i64>,
     /// What is doubtful about the Dockerfile.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// A stage of the Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Its name, or `stage-N`.
+    pub name: String,
+    /// Its FROM instruction.
+    pub span: Span,
+    /// Whether the target needs it.
+    pub used: bool,
 }
 
 /// A vertex in terms of the Dockerfile.

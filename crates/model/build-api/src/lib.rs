@@ -4,12 +4,19 @@
 //! how a build is done nor any wire protocol.
 #![warn(missing_docs)]
 
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use oci::{Descriptor, Digest, Platform, Reference};
 use report::{Diagnostic, Progress};
+
+pub use plan::{
+    FileChange, Plan, PlannedImage, PlannedOutput, PlannedPlatform, PlannedPush, PlannedStage,
+    PlannedStep, Problem, Reason, Remote, Running, StepKind, Verdict,
+};
 
 /// One build: a Dockerfile, its context, the platforms, and where results go.
 #[derive(Clone, Debug, Default)]

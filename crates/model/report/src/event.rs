@@ -30,6 +30,13 @@ pub enum Event {
         /// Emulator it runs under, `qemu-aarch64 10.0.2`, where it is not native.
         emulator: Option<String>,
     },
+    /// Why it is about to run although an earlier build had it. Comes before [`Event::Started`].
+    Because {
+        /// Which.
+        id: VertexId,
+        /// `src/main.c changed`.
+        reason: String,
+    },
     /// Its work began.
     Started {
         /// Which.

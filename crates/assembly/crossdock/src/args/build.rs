@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{ProgressMode, switch};
 
@@ -108,4 +108,30 @@ pub(crate) struct BuildArgs {
     /// Show nothing but the image id at the end
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub(crate) quiet: Option<bool>,
+}
+
+/// Arguments of `crossdock plan`: those of `build`, of which nothing is run or written.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "All other flags mean what they mean for `crossdock build`; none of the files and registries \
+                        that they name is written.\n`--output FILE.svg`, `FILE.json` or `FILE.txt` writes the plan itself \
+                        to a file."
+)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
+    /// How the plan is written to standard output [default: text, or nothing when `--output` names a file for it]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<PlanFormat>,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// Lines for people
+    Text,
+    /// One JSON document, described in `docs/reference/plan.md`
+    Json,
+    /// A picture of the graph
+    Svg,
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use build::BuildArgs;
+pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat};
 pub(crate) use image::{
     ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs,
     ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
@@ -52,6 +52,8 @@ pub(crate) struct GlobalArgs {
 pub(crate) enum Command {
     /// Build an image, or an index of images for several platforms
     Build(Box<BuildArgs>),
+    /// Show what a build would do, and why, without doing it: what runs, what is cached, pulled and pushed
+    Plan(Box<PlanArgs>),
     /// The spelling of `docker buildx`
     #[command(hide = true)]
     Buildx {

@@ -13,7 +13,7 @@ use engine::Engine;
 use report::{Diagnostic, Event, Progress};
 use serde_json::{Value, json};
 
-use super::print;
+use super::{print, write_file};
 use crate::args::BuildArgs;
 use crate::failure::{Failure, diagnostics};
 use crate::progress::{Mode, summary};
@@ -22,21 +22,12 @@ use crate::request::{
 };
 use crate::session::Session;
 use crate::settings::{Time, now};
-use crate::stdin;
+use crate::stdin::{self, Spooled};
 
 /// Builds, and says what came of it.
 pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failure> {
     let mode = mode(args, session)?;
-    let using = stdin_use(args)?;
-    if using != StdinUse::Nothing && io::stdin().is_terminal() {
-        let hint = "send it a file, as in `crossdock build - < Dockerfile`";
-        return Err(
-            UsageError::new("standard input is a terminal, but `-` reads from it", hint).into()
-        );
-    }
-    let spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
-    let request = request(args, spooled.stdin, session)?;
-    check_files(&request)?;
+    let (request, _spooled) = read_request(args, session)?;
     let named = request.build_args.get("BUILDKIT_BUILD_NAME").filter(|name| !name.is_empty());
     let title = match (named, request.tags.first()) {
         (Some(name), _) => name.clone(),
@@ -46,6 +37,26 @@ pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failu
     perform(args, mode, &title, request, session, &|engine, request, shown| {
         engine.build(request, shown)
     })
+}
+
+/// Reads arguments, standard input and environment, and looks whether the files that are named are there. What comes with
+/// the request has to stay for as long as that is used.
+pub(super) fn read_request(
+    args: &BuildArgs,
+    session: &Session<'_>,
+) -> Result<(BuildRequest, Spooled), Failure> {
+    let using = stdin_use(args)?;
+    if using != StdinUse::Nothing && io::stdin().is_terminal() {
+        let hint = "send it a file, as in `crossdock build - < Dockerfile`";
+        return Err(
+            UsageError::new("standard input is a terminal, but `-` reads from it", hint).into()
+        );
+    }
+    let mut spooled = stdin::read(using, &mut io::stdin().lock(), &temporary_dir(session))?;
+    let stdin = std::mem::replace(&mut spooled.stdin, Stdin::Unread);
+    let request = request(args, stdin, session)?;
+    check_files(&request)?;
+    Ok((request, spooled))
 }
 
 /// How progress is shown.
@@ -126,28 +137,42 @@ pub(super) fn perform(
         );
         tell_warnings(mode, &warnings, session.color());
     }
+    tell_outcome(args, mode, &request, &outcome, session.color())
+}
+
+/// Writes the files that were asked for, and says what was made.
+fn tell_outcome(
+    args: &BuildArgs,
+    mode: Mode,
+    request: &BuildRequest,
+    outcome: &Outcome,
+    color: bool,
+) -> Result<(), Failure> {
     if let Some(path) = &args.iidfile {
-        write_file(path, image_id(&outcome).unwrap_or_default().as_bytes())?;
+        write_file(path, image_id(outcome).unwrap_or_default().as_bytes())?;
     }
     if let Some(path) = &args.metadata_file {
-        write_file(path, metadata(&request, &outcome).as_bytes())?;
+        write_file(path, metadata(request, outcome).as_bytes())?;
     }
     match mode {
-        Mode::Quiet => match image_id(&outcome).filter(|_| !writes_to_stdout(&request)) {
+        Mode::Quiet => match image_id(outcome).filter(|_| !writes_to_stdout(request)) {
             Some(id) => print(&format!("{id}\n")),
             None => Ok(()),
         },
         Mode::RawJson => Ok(()),
         Mode::Tty { .. } | Mode::Plain => {
             // Where standard error is closed, the work is done all the same.
-            drop(io::stderr().write_all(summary(&outcome, session.color()).as_bytes()));
+            drop(io::stderr().write_all(summary(outcome, color).as_bytes()));
             Ok(())
         }
     }
 }
 
 /// What is loaded into a Docker Engine is also kept in the local store; only there, where there is no engine.
-fn keep_what_is_loaded(outputs: &mut Vec<OutputSpec>, has_docker: bool) -> Option<&'static str> {
+pub(super) fn keep_what_is_loaded(
+    outputs: &mut Vec<OutputSpec>,
+    has_docker: bool,
+) -> Option<&'static str> {
     let loaded = outputs.iter().find_map(|output| match output {
         OutputSpec::Load(image) => Some(image.clone()),
         _ => None,
@@ -183,7 +208,7 @@ fn writes_to_stdout(request: &BuildRequest) -> bool {
     })
 }
 
-fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
+pub(super) fn tell_warnings(mode: Mode, warnings: &[Diagnostic], color: bool) {
     if matches!(mode, Mode::Tty { .. } | Mode::Plain) && !warnings.is_empty() {
         drop(io::stderr().write_all(diagnostics(warnings, color).as_bytes()));
     }
@@ -213,25 +238,6 @@ fn metadata(request: &BuildRequest, outcome: &Outcome) -> String {
     }
     let text = serde_json::to_string_pretty(&fields).unwrap_or_default();
     format!("{text}\n")
-}
-
-/// Writes a file in one step, so that nobody reads half of it. What is no file (`/dev/stdout`) is written to.
-fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
-    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return fs_err::write(path, content).map_err(failed);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written =
-        fs_err::write(&temporary, content).and_then(|()| fs_err::rename(&temporary, path));
-    written.map_err(|error| {
-        // It may not even exist.
-        drop(fs_err::remove_file(&temporary));
-        failed(error)
-    })
 }
 
 /// What the command line names must be there before anything is begun.

@@ -5,12 +5,14 @@ mod build;
 mod image;
 mod kubernetes;
 mod login;
+mod plan;
 mod run;
 mod transfer;
 mod usage;
 mod windows;
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap::CommandFactory;
 use store::StoreError;
@@ -34,6 +36,7 @@ pub(crate) fn run(
         Command::Build(args) | Command::Buildx { command: BuildxCommand::Build(args) } => {
             build::build(&args, &session()?)
         }
+        Command::Plan(args) => plan::plan(&args, &session()?),
         Command::Images(args) | Command::Image { command: ImageCommand::Ls(args) } => {
             image::list(&args, &session()?)
         }
@@ -77,6 +80,25 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
         .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::because("cannot write to standard output", error))
+}
+
+/// Writes a file in one step, so that nobody reads half of it. What is no file (`/dev/stdout`) is written to.
+fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
+    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return fs_err::write(path, content).map_err(failed);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written =
+        fs_err::write(&temporary, content).and_then(|()| fs_err::rename(&temporary, path));
+    written.map_err(|error| {
+        // It may not even exist.
+        drop(fs_err::remove_file(&temporary));
+        failed(error)
+    })
 }
 
 /// One line each.

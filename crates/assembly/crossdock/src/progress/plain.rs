@@ -39,6 +39,11 @@ impl Plain {
         };
         match (event, position) {
             (Event::Started { .. }, Some(position)) => self.header(&mut out, position),
+            (Event::Because { reason, .. }, Some(position)) => {
+                self.header(&mut out, position);
+                let number = self.number(position);
+                line(&mut out, number, &format!("runs again: {}", clean(&reason)));
+            }
             (Event::Cached { .. }, Some(position)) => {
                 self.header(&mut out, position);
                 let number = self.number(position);

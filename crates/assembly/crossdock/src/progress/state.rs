@@ -187,6 +187,7 @@ impl State {
                 vertex.started.get_or_insert(*at);
                 vertex.ended = Some(*at);
             }),
+            Event::Because { id, .. } => self.position(id),
             Event::Warning(_) | Event::Note(_) => None,
         }
     }

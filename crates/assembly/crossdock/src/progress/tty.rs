@@ -65,6 +65,7 @@ impl Tty {
                 self.above.push(format!("{} {}", self.paint.bold("note"), clean(&note)));
             }
             Event::Vertex { .. }
+            | Event::Because { .. }
             | Event::Started { .. }
             | Event::Cached { .. }
             | Event::Log { .. }
