@@ -7,6 +7,7 @@ mod image;
 mod program;
 mod registry;
 mod web;
+mod windows_base;
 mod windows_program;
 
 pub use context::Context;
@@ -14,6 +15,7 @@ pub use image::{Entry, Image, Kind, entries, overlay};
 pub use program::Program;
 pub use registry::Registry;
 pub use web::{Asked, Page, Repository, Web};
+pub use windows_base::WindowsLayer;
 pub use windows_program::WindowsProgram;
 
 pub use ::registry::server::{Access, Effect, Fault, Received, ServerOptions};

@@ -79,28 +79,14 @@ impl Build<'_> {
         }
     }
 
-    /// Says what of `--chown` and `--chmod` Windows does not know.
+    /// Says of `--chmod` that Windows does not know it.
     fn tell_meaningless(&self, node: &Node, file: &pb::FileOp) {
         use pb::file_action::Action;
-        use pb::user_opt::User;
         let copies = file.actions.iter().filter_map(|action| match &action.action {
             Some(Action::Copy(copy)) => Some(copy),
             _ => None,
         });
         for copy in copies {
-            let owner = copy.owner.as_ref();
-            let numeric =
-                [owner.and_then(|it| it.user.as_ref()), owner.and_then(|it| it.group.as_ref())]
-                    .into_iter()
-                    .flatten()
-                    .any(|it| matches!(it.user, Some(User::ById(id)) if id != 0));
-            if numeric {
-                self.reporter.note(format!(
-                    "{}: --chown with numbers means nothing to Windows and is left out; use ContainerUser, \
-                     ContainerAdministrator, another account or a SID",
-                    node.name
-                ));
-            }
             if !copy.mode_str.is_empty() || copy.mode > 0 {
                 self.reporter.note(format!(
                     "{}: --chmod means nothing to Windows; access lists and attributes are set in \

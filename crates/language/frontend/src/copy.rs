@@ -202,12 +202,17 @@ impl Compiler<'_> {
         windows: bool,
     ) -> Option<pb::ChownOpt> {
         let chown = chown?;
-        if !windows {
+        // Accounts of Windows are looked up by the builder, which knows them; numbers are none.
+        let numbers = chown.split(':').all(|part| part.parse::<u32>().is_ok());
+        if !windows || !numbers {
             return Some(owner_of(chown));
         }
         let span = copy.chown.as_ref().map_or(self.stages[index].span, |word| word.span);
         let message = format!("--chown={chown} has no meaning in a Windows image");
-        self.report(Diagnostic::warning("WindowsChown", message, span).hint("leave it out"));
+        self.report(
+            Diagnostic::warning("WindowsChown", message, span)
+                .hint("leave it out, or name an account: --chown=ContainerUser"),
+        );
         None
     }
 
