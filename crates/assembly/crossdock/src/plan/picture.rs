@@ -9,7 +9,9 @@ use crate::progress::size;
 const BOX_WIDTH: usize = 264;
 const BOX_HEIGHT: usize = 50;
 /// Between columns and between rows, where lines go.
-const GUTTER: usize = 40;
+const GUTTER: usize = 48;
+/// What of that lies to the left of a box, within its band.
+const LEFT: usize = 34;
 const ROW_GAP: usize = 34;
 const MARGIN: usize = 24;
 /// Title and legend.
@@ -17,8 +19,8 @@ const HEAD: usize = 96;
 /// The heading of a band.
 const BAND_HEAD: usize = 34;
 /// Characters of 12 px that fit into a box; letters are about 6.5 px wide.
-const FIRST_LINE: usize = 37;
-const SECOND_LINE: usize = 41;
+const FIRST_LINE: usize = 35;
+const SECOND_LINE: usize = 39;
 
 /// Colours of light and dark pages; every kind also has a word in its box and a border of its own.
 const STYLE: &str = "
@@ -54,7 +56,7 @@ const LEGEND: [(&str, &str); 7] = [
 pub(crate) fn picture(plan: &Plan) -> String {
     let layout = layout(plan);
     let columns = layout.columns.max(1);
-    let width = (MARGIN * 2 + columns * (BOX_WIDTH + GUTTER) + GUTTER).max(940);
+    let width = (MARGIN * 2 + columns * (BOX_WIDTH + GUTTER)).max(940);
     let top = HEAD + BAND_HEAD;
     let height = top + layout.rows * (BOX_HEIGHT + ROW_GAP) + MARGIN * 2;
     let mut out = format!(
@@ -128,8 +130,9 @@ fn head(out: &mut String, plan: &Plan) {
 }
 
 fn draw_band(out: &mut String, plan: &Plan, band: &Band, height: usize) {
-    let x = MARGIN + band.first * (BOX_WIDTH + GUTTER) + 6;
-    let width = band.columns * (BOX_WIDTH + GUTTER) + GUTTER / 2 - 12;
+    let x = MARGIN + band.first * (BOX_WIDTH + GUTTER);
+    // A gap stays between bands.
+    let width = (band.columns * (BOX_WIDTH + GUTTER)).saturating_sub(6);
     let names = platforms(plan, &band.results);
     let shared = band.results.len() > 1;
     let title = match band.results.as_slice() {
@@ -142,7 +145,7 @@ fn draw_band(out: &mut String, plan: &Plan, band: &Band, height: usize) {
         all if all.len() == plan.platforms.len() => "once for all platforms".to_owned(),
         _ => format!("once for {}", names.join(", ")),
     };
-    let room = (width / 7).saturating_sub(2);
+    let room = (width / 8).saturating_sub(2);
     let _ = writeln!(
         out,
         "<g><title>{}</title><rect class=\"band\" x=\"{x}\" y=\"{HEAD}\" width=\"{width}\" height=\"{}\" rx=\"8\"/>\
@@ -156,7 +159,7 @@ fn draw_band(out: &mut String, plan: &Plan, band: &Band, height: usize) {
 }
 
 fn left(cell: Cell) -> usize {
-    MARGIN + GUTTER + cell.column * (BOX_WIDTH + GUTTER) - GUTTER / 4
+    MARGIN + LEFT + cell.column * (BOX_WIDTH + GUTTER)
 }
 
 fn upper(cell: Cell) -> usize {
