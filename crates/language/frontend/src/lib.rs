@@ -30,6 +30,7 @@ mod stage;
 mod stages;
 mod text;
 mod windows;
+mod windows_moves;
 
 pub use check::{Checked, Outline, OutlineArgument, OutlineMount, check};
 pub use checks::{CheckConfig, configuration};

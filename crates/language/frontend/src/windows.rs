@@ -6,6 +6,7 @@ use dockerfile::{Kind, Run};
 use report::Diagnostic;
 
 use crate::compiler::Compiler;
+use crate::windows_moves::{Instead, Move, moves};
 
 /// The PATH that a Windows base image has in its registry, by its repository. Its configuration says nothing.
 pub(crate) fn default_path(repository: &str) -> &'static str {
@@ -57,31 +58,36 @@ impl Compiler<'_> {
     }
 }
 
-/// How to do without a RUN: for frequent cases what exactly, else in general.
+/// How to do without a RUN: for each command that is recognised what exactly, else in general.
 fn way_out(run: &Run, base: &str) -> String {
-    let command = run.command.args.join(" ");
-    let lower = command.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    let exact = if has(&["install-windowsfeature", "add-windowsfeature", "web-server"]) {
-        "pick a base that already has the feature (for IIS: windows/servercore/iis)"
-    } else if has(&["choco ", "msiexec", "setup.exe"]) {
-        "installers need a real Windows host; copy the installed files instead"
-    } else if has(&["setx"]) {
-        "set variables with ENV"
-    } else if has(&["expand-archive", "tar -x", "tar x", "unzip"]) {
-        "unpack in a Linux stage, or let ADD unpack a tar archive"
-    } else if has(&["invoke-webrequest", "curl ", "wget ", "iwr ", "downloadfile"]) {
-        "fetch it with ADD and its address"
-    } else if has(&["mkdir", "md ", "new-item"]) {
-        "make directories with WORKDIR, or copy them"
-    } else if has(&["del ", "rmdir", "rd ", "remove-item"]) {
-        "leave files out where they are copied from: what the base has stays"
-    } else {
-        "do this work in a Linux stage and copy the result"
-    };
-    format!(
-        "{exact}:\n    FROM --platform=$BUILDPLATFORM alpine AS prep\n    RUN … -o /out\n    FROM \
-         {base}\n    COPY --from=prep /out/ C:/app/\nregistry changes, Windows features, services and \
-         MSI installs need a real Windows host"
-    )
+    let release = base.rsplit(':').next().and_then(windows::release_of_tag);
+    let release = release.map_or("ltsc2022", |release| release.id.as_str());
+    let bodies = run.command.heredocs.iter().map(dockerfile::Heredoc::content);
+    let words: Vec<String> =
+        if run.command.heredocs.is_empty() { run.command.args.clone() } else { bodies.collect() };
+    let moves = moves(&words, run.command.shell, release);
+    let mut lines = Vec::new();
+    for Move { of, instead } in &moves {
+        match instead {
+            Instead::Here(line) => lines.push(format!("`{of}`:\n    {line}")),
+            Instead::Base(line) => lines.push(format!("`{of}`: a base that has it\n    {line}")),
+            Instead::Rules(what) => lines.push(what.clone()),
+            Instead::Windows(why) => lines.push(format!("`{of}`: {why}")),
+            Instead::Prepared(stage, to) => {
+                let stage = stage.join("\n    ");
+                lines.push(format!(
+                    "`{of}`: in a Linux stage, whose result is copied\n    {stage}\n    FROM {base}\n    COPY --from=prep /out/ {to}"
+                ));
+            }
+            Instead::Unknown => {}
+        }
+    }
+    if lines.is_empty() || moves.iter().any(|one| one.instead == Instead::Unknown) {
+        lines.push(format!(
+            "do the work in a Linux stage and copy the result:\n    FROM --platform=$BUILDPLATFORM alpine AS prep\n    RUN … -o \
+             /out\n    FROM {base}\n    COPY --from=prep /out/ C:/app/\nregistry changes, Windows features, services and \
+             MSI installs need a real Windows host"
+        ));
+    }
+    lines.join("\n")
 }
