@@ -32,6 +32,7 @@ mod records;
 mod reporter;
 mod resolver;
 mod results;
+mod smoke;
 mod solve;
 mod times;
 mod transfer;
@@ -56,6 +57,7 @@ use store::Store;
 pub use describe::{Described, DescribedImage};
 pub use options::{EngineOptions, RunRequest, Volume};
 pub use publish::MadeImage;
+pub use smoke::SmokeRequest;
 
 use error::{failed, refused};
 

@@ -54,6 +54,30 @@ impl Engine {
         Ok(found.descriptor)
     }
 
+    /// Brings those images of a reference into the store that are `wanted`, without a name. What the reference stands
+    /// for, which may name more images than were brought.
+    pub fn fetch(
+        &self,
+        reference: &Reference,
+        wanted: &dyn Fn(&Platform) -> bool,
+        progress: &dyn Progress,
+    ) -> Result<Descriptor, BuildError> {
+        self.notices.telling(progress, || {
+            let _lease = self.store.lease().map_err(failed("cannot use the store"))?;
+            let images = Images::new(self.store.clone(), self.remote.clone(), PullPolicy::Missing);
+            let what = || format!("cannot read {}", reference.familiar());
+            let found =
+                images.find(reference).map_err(|error| failed_with(what(), hint(&error))(error))?;
+            let all =
+                images.all(reference).map_err(|error| failed_with(what(), hint(&error))(error))?;
+            let all: Vec<Image> =
+                all.into_iter().filter(|image| wanted(&image.config.value.platform())).collect();
+            let fetcher = Fetcher::new(&self.store, &images, Reporter::new(progress));
+            self.fetch_all(&all, &fetcher, &what())?;
+            Ok(found.descriptor)
+        })
+    }
+
     /// Brings the layers of images into the store, several at a time.
     fn fetch_all(
         &self,

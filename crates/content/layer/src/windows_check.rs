@@ -114,7 +114,13 @@ impl<'a> WindowsCheck<'a> {
     fn check(&mut self, header: &Header) {
         let path = header.path.strip_suffix(b"/").unwrap_or(&header.path).to_vec();
         if header.path.ends_with(b"/") && is_top(&path) {
-            self.error("WL01", &header.path, "a directory at the top must not end in a slash");
+            // Microsoft's own base for HostProcess containers has `Files/`; `UtilityVM/` is refused.
+            if path == layout::UTILITY_VM.as_bytes() {
+                self.error("WL01", &header.path, "this directory must not end in a slash");
+            } else {
+                let what = "a directory at the top is better written without a slash at its end";
+                self.warning("WL01", &header.path, what);
+            }
         }
         let mut parts = path.split(|byte| *byte == b'/');
         let top = parts.next().unwrap_or_default();

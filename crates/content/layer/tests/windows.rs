@@ -372,7 +372,7 @@ fn the_checker_finds_what_windows_refuses() {
         (&[("Files", b'd', "", ""), ("Files/a.", b'f', "", "")], "dot or space"),
         (&[("/Files", b'd', "", "")], "relative"),
         (&[("./Files", b'd', "", "")], "relative"),
-        (&[("Files/", b'd', "", "")], "slash"),
+        (&[("UtilityVM/", b'd', "", "")], "slash"),
         (&[("app", b'd', "", "")], "at the top"),
         (&[], "no `Files`"),
         (&[("Files", b'd', "", "0x20")], "decimal"),

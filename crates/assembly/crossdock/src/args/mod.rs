@@ -19,7 +19,8 @@ pub(crate) use image::{
 };
 pub(crate) use kubernetes::{CheckManifestsArgs, GenerateArgs, KubernetesCommand, WorkloadKind};
 pub(crate) use windows::{
-    BasesArgs, CompatArgs, HpcArgs, IsolationKind, WindowsBaseCommand, WindowsCommand,
+    BaseKind, BasesArgs, CompatArgs, HpcArgs, IsolationKind, SmokeArgs, VerifyArgs,
+    WindowsBaseCommand, WindowsCommand, WindowsImageArgs, WindowsInspectArgs,
 };
 
 const STYLES: Styles = Styles::styled()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{BuildArgs, Format, ProgressMode, switch};
+use crate::findings::FindingsFormat;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WindowsCommand {
@@ -17,6 +18,12 @@ pub(crate) enum WindowsCommand {
     Bases(BasesArgs),
     /// Say whether hosts run an image, and why; for an index, which of its images a node takes
     Compat(CompatArgs),
+    /// Check that Windows takes an image and its programs start; exit code 1 when something is wrong
+    Verify(VerifyArgs),
+    /// Show what a Windows image holds: files with attributes and access rights, versions, registry hives, layers
+    Inspect(WindowsInspectArgs),
+    /// Run a program of a Windows image under Wine: a smoke test, no proof that it runs on Windows
+    Smoke(SmokeArgs),
 }
 
 /// How a container is kept apart from its host.
@@ -131,4 +138,77 @@ impl HpcArgs {
             ..BuildArgs::default()
         }
     }
+}
+
+/// Which image.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WindowsImageArgs {
+    /// Name in the local store or a registry, `oci-layout://DIR[:TAG]`, an archive, a layer's file, or a layer's digest
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Only this platform of an index
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Fetch layers that the local store only knows by digest, those of base images as a rule
+    #[arg(long)]
+    pub(crate) complete: bool,
+    /// A layer given alone is that of a base image, with nothing below it
+    #[arg(long)]
+    pub(crate) as_base: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) image: WindowsImageArgs,
+    /// What programs find besides the image's files [default: what the image says or holds tells]
+    #[arg(long, value_enum, value_name = "BASE")]
+    pub(crate) base: Option<BaseKind>,
+    /// How to write what is found
+    #[arg(long, value_enum, default_value_t = FindingsFormat::Text, value_name = "FORMAT")]
+    pub(crate) format: FindingsFormat,
+}
+
+/// A kind of base image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BaseKind {
+    /// `windows/nanoserver`
+    Nanoserver,
+    /// `windows/servercore`
+    Servercore,
+    /// `windows/server`
+    Server,
+    /// None: a `HostProcess` container
+    Hpc,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WindowsInspectArgs {
+    #[command(flatten)]
+    pub(crate) image: WindowsImageArgs,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// Also the files; without it their number and size
+    #[arg(long)]
+    pub(crate) files: bool,
+    /// Also the keys and values of registry hives
+    #[arg(long)]
+    pub(crate) hives: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SmokeArgs {
+    /// Only this platform of an index
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// Name in the local store or in a registry
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Program of the image, as in `C:\\app\\tool.exe`, and its arguments [default: what the image starts]
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) program: Vec<String>,
 }

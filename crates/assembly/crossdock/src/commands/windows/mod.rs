@@ -1,7 +1,12 @@
 //! `crossdock windows`.
 
+mod access;
 mod base;
 mod catalogue;
+mod image;
+mod inspect;
+mod smoke;
+mod verify;
 
 pub(super) use catalogue::hosts;
 
@@ -17,5 +22,8 @@ pub(super) fn run(command: WindowsCommand, session: &Session<'_>) -> Result<(), 
         }
         WindowsCommand::Bases(args) => catalogue::bases(&args, session),
         WindowsCommand::Compat(args) => catalogue::compat(&args, session),
+        WindowsCommand::Verify(args) => verify::verify(&args, session),
+        WindowsCommand::Inspect(args) => inspect::inspect(&args, session),
+        WindowsCommand::Smoke(args) => smoke::smoke(&args, session),
     }
 }
