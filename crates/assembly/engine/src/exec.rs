@@ -320,7 +320,8 @@ impl Runner<'_> {
 
     fn secret_env(&self, op: &pb::ExecOp, env: &mut Vec<String>) -> Result<(), BuildError> {
         for secret in &op.secretenv {
-            let Some(bytes) = self.secret_bytes(&secret.id, secret.optional)? else { continue };
+            // As BuildKit has it, a secret that need not be there and is not leaves an empty variable.
+            let bytes = self.secret_bytes(&secret.id, secret.optional)?.unwrap_or_default();
             let value = String::from_utf8(bytes).map_err(failed(format!(
                 "secret `{}` is no text, so it cannot be a variable",
                 secret.id

@@ -197,9 +197,14 @@ fn owner(
                 if let Some(number) = trees.owner(&named.name)? {
                     return Ok(Some(Id::Number(number)));
                 }
-                if let Some(at) = position(named.input).filter(|at| *at < inputs) {
-                    names = Some(trees.view(at)?);
-                }
+                let Some(at) = position(named.input).filter(|at| *at < inputs) else {
+                    return Err(TreeError::Invalid(format!(
+                        "cannot look up the owner `{}`: there is no /etc/passwd in an empty file system; give numbers",
+                        named.name
+                    ))
+                    .into());
+                };
+                names = Some(trees.view(at)?);
                 Some(Id::Name(named.name.clone()))
             }
         })

@@ -91,14 +91,14 @@ impl Work for Build<'_> {
                     let value = self.value(*edge)?;
                     let digest = match &value {
                         Value::Context(context) => {
-                            self.selected(context.tree.as_ref(), &mount.selector)?
+                            self.selected(node, context.tree.as_ref(), &mount.selector)?
                         }
                         Value::Stack(layers) if mount.readonly && mount.dest != "/" => {
                             let view = self
                                 .snapshots
                                 .view(&plain(layers), self.fetcher)
                                 .map_err(failed("cannot look into a file system"))?;
-                            self.selected(&view, &mount.selector)?
+                            self.selected(node, &view, &mount.selector)?
                         }
                         Value::Stack(_) => self.stack_key(&value)?,
                     };

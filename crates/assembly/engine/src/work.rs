@@ -140,7 +140,7 @@ impl Build<'_> {
                         continue;
                     };
                     let Some(context) = self.local(edge.vertex)? else { continue };
-                    digests.push(self.selected(context.tree.as_ref(), &mount.selector)?);
+                    digests.push(self.selected(node, context.tree.as_ref(), &mount.selector)?);
                 }
             }
             _ => {}
@@ -165,16 +165,23 @@ impl Build<'_> {
         }
     }
 
-    /// Digest of what `view` shows at `path`, times left out.
-    pub(crate) fn selected(&self, view: &dyn TreeView, path: &str) -> Result<Digest, BuildError> {
+    /// Digest of what `view` shows at `path`, where the step `node` reads it; times left out.
+    pub(crate) fn selected(
+        &self,
+        node: &Node,
+        view: &dyn TreeView,
+        path: &str,
+    ) -> Result<Digest, BuildError> {
         let selection = fstree::Selector {
             path: path.as_bytes().to_vec(),
             follow_links: true,
             ..fstree::Selector::default()
         };
         let cache = contents::StoredDigests(self.store);
-        fstree::content_digest(view, &[selection], &cache)
-            .map_err(failed("cannot digest what a step reads"))
+        fstree::content_digest(view, &[selection], &cache).map_err(|error| {
+            let message = format!("cannot mount what the step reads: {}", chain(&error));
+            self.step_failure(node, message, None, Vec::new(), None)
+        })
     }
 
     /// Identity of a stack of layers by content.

@@ -421,6 +421,20 @@ fn a_step_on_nothing_and_what_is_shown_read_only() {
 }
 
 #[test]
+fn a_layer_that_is_in_a_stack_twice_is_mounted_once() {
+    let (_directory, snapshots) = snapshots(None);
+    let one = layer([file("f", "1"), file("only", "1")]);
+    let layers = [one.clone(), layer([file("f", "2")]), one];
+    let trees = snapshots.ensure_trees(&layers, &Blobs::default()).unwrap();
+    assert_eq!(snapshots.lowers(&trees).unwrap().len(), 2);
+    if has_overlay(&snapshots) {
+        let active = snapshots.prepare(&trees).unwrap();
+        let shown = plain(&seen(&mount(&active.rootfs())));
+        assert_eq!(shown, plain(&snapshots.view_trees(&trees).unwrap().flatten().unwrap()));
+    }
+}
+
+#[test]
 fn very_many_layers_are_stacked_all_the_same() {
     let (_directory, snapshots) = snapshots(None);
     let make = |number: usize| {

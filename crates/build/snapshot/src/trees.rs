@@ -189,7 +189,13 @@ impl Snapshots {
     /// Where the trees of a stack are, bottom first, fit for an overlay: never none, never more than the kernel takes,
     /// and with the owners and modes right of directories that layers only imply.
     pub fn lowers(&self, trees: &[TreeId]) -> Result<Vec<PathBuf>, SnapshotError> {
-        let mut trees = trees.to_vec();
+        // The kernel takes a directory only once. One further down is hidden by the same one above it: nothing of it shows.
+        let mut trees: Vec<TreeId> = trees
+            .iter()
+            .enumerate()
+            .filter(|(at, id)| !trees.iter().skip(at + 1).any(|above| above == *id))
+            .map(|(_, id)| id.clone())
+            .collect();
         if trees.is_empty() {
             trees.push(self.derived("empty", &[], |_| Ok(Changeset::new()))?);
         }

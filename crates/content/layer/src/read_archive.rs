@@ -20,7 +20,7 @@ const MEMORY_BYTES: u64 = 16 << 20;
 /// Why an archive could not be taken apart.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It is no archive that is recognised: not even the first header fits.
+    /// It is no archive that is recognised: there is no first member, or its header does not fit.
     #[error("not a tar archive")]
     NotAnArchive,
     /// It is damaged, hostile or too large.
@@ -69,6 +69,7 @@ pub fn read_archive(
     loop {
         let header = match reader.next_member() {
             Ok(Some(header)) => header,
+            Ok(None) if first => return Err(ArchiveError::NotAnArchive),
             Ok(None) => break,
             Err(TarError::Invalid { .. } | TarError::Truncated { .. }) if first => {
                 return Err(ArchiveError::NotAnArchive);

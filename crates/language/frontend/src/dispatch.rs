@@ -357,7 +357,7 @@ impl Compiler<'_> {
         let created_by = format!("CMD {}", text::quoted(&words));
         // BuildKit sets it for every system; only Windows reads it.
         stage.image.config.args_escaped = whole || !stage.windows();
-        stage.image.config.cmd = Some(words);
+        stage.image.config.cmd = Some(words).filter(|words| !words.is_empty());
         stage.cmd_set = true;
         stage.record(created_by, false);
     }

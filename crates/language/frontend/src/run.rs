@@ -160,7 +160,8 @@ impl Compiler<'_> {
         }
         append(code, format_args!(" ({})", summary(&first.body)));
         let data = first.content();
-        if self.stages[index].windows() || !data.starts_with("#!") {
+        // As written: with `<<-` and a tab before it, `#!` is a comment of the shell, as it is for BuildKit.
+        if self.stages[index].windows() || !first.body.starts_with("#!") {
             return vec![data];
         }
         let script = FileAction::Mkfile(pb::FileActionMkFile {

@@ -224,31 +224,34 @@ impl<'a> Compiler<'a> {
                     marks[index] = 2;
                     continue;
                 }
-                match marks[index] {
-                    2 => continue,
-                    1 => {
-                        let stage = &self.stages[index];
-                        let message =
-                            format!("circular dependency detected on stage: {}", stage.title());
-                        let span = stage.span;
-                        self.report(Diagnostic::error(message, span).hint(
-                            "a stage can use only stages that stand before it in the Dockerfile",
-                        ));
-                        return Err(Stop);
-                    }
-                    _ => {}
+                if marks[index] == 2 {
+                    continue;
                 }
                 marks[index] = 1;
                 stack.push((index, true));
                 let next: Vec<usize> = self.dependencies(index).collect();
                 if let Some(closing) = next.iter().find(|next| marks[**next] == 1) {
-                    stack.push((*closing, false));
-                    continue;
+                    return Err(self.cycle(index, *closing));
                 }
                 stack.extend(next.into_iter().map(|next| (next, false)));
             }
         }
         Ok(())
+    }
+
+    /// Tells that stage `index` needs `closing`, which needs it.
+    fn cycle(&mut self, index: usize, closing: usize) -> Stop {
+        let stage = &self.stages[index];
+        let mut commands = stage.commands.iter();
+        let place = commands.find(|command| command.sources.contains(&Some(closing)));
+        let span = place.map_or(stage.span, |command| command.instruction.span);
+        let title = self.stages[closing].title();
+        let message = format!("circular dependency detected on stage: {title}");
+        self.report(
+            Diagnostic::error(message, span)
+                .hint("a stage can use only stages that stand before it in the Dockerfile"),
+        );
+        Stop
     }
 
     fn dependencies(&self, index: usize) -> impl Iterator<Item = usize> {

@@ -197,7 +197,7 @@ fn mistakes_are_told_with_place_and_way_out() {
     Dockerfile:2:6: Default value for ARG golang:${GO_VERSION} results in empty or invalid base image name
     ");
     insta::assert_snapshot!(told(&options("FROM arm\n")), @"Dockerfile:1:6: base image docker.io/library/arm:latest is not available for linux/amd64 (it has linux/arm64)");
-    insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM x AS y\nCOPY --from=x / /\n")), @"Dockerfile:1:1: circular dependency detected on stage: x (a stage can use only stages that stand before it in the Dockerfile)");
+    insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM x AS y\nCOPY --from=x / /\n")), @"Dockerfile:4:1: circular dependency detected on stage: x (a stage can use only stages that stand before it in the Dockerfile)");
     insta::assert_snapshot!(told(&options("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nFROM x\n")), @r#"Dockerfile:2:6: cannot copy from stage "y", it needs to be defined before current stage "x" (move that stage before this one)"#);
     insta::assert_snapshot!(told(&options(
         "FROM a\nRUN --mount=type=cache,targt=/x y\nRUN --security=insecure y\nCOPY https://x/y /\nADD https://github.com/a/b.git /x\nCOPY --chmod=rwx a b\nEXPOSE 99999\nSTOPSIGNAL SIGNOPE\nCOPY --from=7 a b\n")), @"Dockerfile:9:6: invalid stage index 7 (stages are numbered from 0 to 0)");

@@ -117,10 +117,11 @@ impl ModeChange {
         }
     }
 
-    /// Mode of directories that are made on the way. BuildKit gives them the plain bits only.
+    /// Mode of directories that are made on the way. BuildKit gives them the plain bits only, less
+    /// those that its umask takes.
     pub(super) fn of_parents(change: Option<&Self>) -> u32 {
         match change {
-            Some(Self::Bits(bits)) => *bits & 0o777,
+            Some(Self::Bits(bits)) => *bits & 0o755,
             _ => 0o755,
         }
     }
