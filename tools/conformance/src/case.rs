@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 use serde::Deserialize;
@@ -119,6 +119,8 @@ pub struct Entry {
 pub enum Kind {
     Dir,
     File,
+    /// `content` at the end of a file that is there.
+    Append,
     Symlink,
     Hardlink,
     Fifo,
@@ -184,12 +186,12 @@ impl Case {
 /// all times the same, then what `make` asks for.
 pub fn prepare(case: &Case, to: &Path) -> Result<(), Error> {
     fs_err::create_dir_all(to)?;
-    if case.folder.join("Dockerfile").is_file() {
+    if !case.folder.join("context").is_dir() {
         copy(&case.folder.join("../../context"), &to.join("context"))?;
-        for name in ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"] {
-            if case.folder.join(name).is_file() {
-                copy(&case.folder.join(name), &to.join("context").join(name))?;
-            }
+    }
+    for name in ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"] {
+        if case.folder.join(name).is_file() {
+            copy(&case.folder.join(name), &to.join("context").join(name))?;
         }
     }
     for part in ["context", "named", "http", "files"] {
@@ -233,6 +235,10 @@ fn apply(make: &Make, to: &Path) -> Result<(), Error> {
     match make.kind {
         Kind::Dir => fs_err::create_dir_all(&path)?,
         Kind::File => fs_err::write(&path, make.content.repeat(make.times.unwrap_or(1)))?,
+        Kind::Append => {
+            let mut file = fs_err::OpenOptions::new().append(true).open(&path)?;
+            file.write_all(make.content.repeat(make.times.unwrap_or(1)).as_bytes())?;
+        }
         Kind::Archive => fs_err::write(&path, archive::pack(&make.entries, &make.compression)?)?,
         Kind::Symlink => fs_err::os::unix::fs::symlink(unescape(&make.target), &path)?,
         Kind::Hardlink => fs_err::hard_link(to.join(&make.target), &path)?,
@@ -250,17 +256,22 @@ fn apply(make: &Make, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives every entry the same time, children before parents.
+/// Gives every entry a time that is the same each time, children before parents. Files of different content have
+/// different times: `BuildKit` takes those of one size and time for the same, whichever case they are of.
 fn settle(path: &Path) -> Result<(), Error> {
     let metadata = fs_err::symlink_metadata(path)?;
+    let mut tv_sec = 1_500_000_000;
     if metadata.is_dir() {
         for entry in fs_err::read_dir(path)? {
             settle(&entry?.path())?;
         }
+    } else if metadata.is_file() {
+        let sum = fs_err::read(path)?.iter().fold(0_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(5)
+        });
+        tv_sec += i64::try_from(sum % 100_000_000).unwrap_or_default();
     }
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let time = Timespec { tv_sec: i64::try_from(seconds).unwrap_or_default(), tv_nsec: 0 };
+    let time = Timespec { tv_sec, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(std::io::Error::from)?;

@@ -96,6 +96,16 @@ fn llb(arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// The first and the last line of the Dockerfile that an error is said to be in: `  12 | >>> RUN …`.
+fn marked(log: &str) -> Option<[u32; 2]> {
+    let numbers = log.lines().filter_map(|line| {
+        let (number, rest) = line.split_once('|')?;
+        rest.starts_with(" >>>").then(|| number.trim().parse().ok())?
+    });
+    let numbers: Vec<u32> = numbers.collect();
+    Some([*numbers.iter().min()?, *numbers.iter().max()?])
+}
+
 fn build(
     peers: &str,
     case: &Case,
@@ -123,14 +133,18 @@ fn build(
     let output = command.output()?;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() == case.plan.fails.is_some() {
-        return Err(format!("did not end as the case says\n{log}").into());
+        let told: Vec<&str> = log.lines().filter(|line| !line.starts_with('{')).collect();
+        return Err(format!("did not end as the case says\n{}", told.join("\n")).into());
     }
     if case.plan.fails.is_some() {
         let error = log.lines().rfind(|line| line.starts_with("ERROR:")).unwrap_or_default();
         // The names BuildKit gives its own records are new each time.
         let stable = |word: &&str| !word.contains("::");
         let error = error.split(' ').filter(stable).collect::<Vec<_>>().join(" ");
-        let text = serde_json::json!({ "error": error.replace(&server, "SERVER") });
+        let mut text = serde_json::json!({ "error": error.replace(&server, "SERVER") });
+        if let Some(lines) = marked(&log) {
+            text["lines"] = serde_json::json!(lines);
+        }
         return Ok(Record { expected: serde_json::to_string_pretty(&text)? + "\n", llb: None });
     }
     let tar = work.join(format!("{}.tar", case.name));

@@ -142,7 +142,7 @@ fn run(setting: &Setting, case: &Case) -> Result<Outcome, Failure> {
         crossdock: crossdock.into(),
     };
     match (&case.plan.fails, output.status.code()) {
-        (Some(words), Some(1)) if log.contains(words.as_str()) => return Ok(Outcome::Refused),
+        (Some(words), Some(1)) if log.contains(words.as_str()) => return refused(case, &log),
         (Some(_), Some(0)) => return Ok(Outcome::Compared(vec![ended("failed", "built")])),
         (Some(words), code) => {
             return Ok(Outcome::Wrong(format!(
@@ -165,6 +165,29 @@ fn run(setting: &Setting, case: &Case) -> Result<Outcome, Failure> {
     };
     fs_err::remove_file(&tar)?;
     Ok(Outcome::Compared(compare(&expected, &made)))
+}
+
+/// A build that failed as it should: is it said to fail in the lines of the Dockerfile that `BuildKit` names?
+fn refused(case: &Case, log: &str) -> Result<Outcome, Failure> {
+    let expected = fs_err::read_to_string(case.folder.join("expected.json"))?;
+    let expected: serde_json::Value = serde_json::from_str(&expected)?;
+    let Some([first, last]) = expected["lines"].as_array().map(Vec::as_slice) else {
+        return Ok(Outcome::Refused);
+    };
+    let lines = first.as_u64().unwrap_or(0)..=last.as_u64().unwrap_or(0);
+    let named: Vec<u64> = log
+        .split("ockerfile:")
+        .skip(1)
+        .filter_map(|rest| rest.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok())
+        .collect();
+    if named.iter().any(|line| lines.contains(line)) {
+        return Ok(Outcome::Refused);
+    }
+    Ok(Outcome::Compared(vec![Difference {
+        place: "error lines".into(),
+        buildkit: format!("{lines:?}"),
+        crossdock: format!("{named:?} in\n{log}"),
+    }]))
 }
 
 /// The report, and how many cases are wrong.
