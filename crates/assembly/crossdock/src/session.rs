@@ -65,7 +65,9 @@ impl<'a> Session<'a> {
             hosts: self.settings.hosts.clone(),
             credentials: self.credentials(),
             proxies: self.environment.proxies(),
-            emulator_dirs: self.emulator_dirs(),
+            emulator_dirs: self.dirs(&self.settings.emulator_dirs),
+            program_dirs: self.dirs(&[]),
+            known_hosts: self.known_hosts(),
             threads: self.settings.threads,
             cancel: self.cancel()?,
             docker_host: self.environment.text("DOCKER_HOST").map(str::to_owned),
@@ -129,8 +131,15 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// The settings' directories, then those of `PATH` and the usual ones.
-    fn emulator_dirs(&self) -> Vec<PathBuf> {
+    /// Where ssh keeps the keys of servers: the user's file and the machine's.
+    fn known_hosts(&self) -> Vec<PathBuf> {
+        let own = self.environment.get("HOME").map(|home| Path::new(home).join(".ssh/known_hosts"));
+        let files = own.into_iter().chain([PathBuf::from("/etc/ssh/ssh_known_hosts")]);
+        files.filter(|path| path.is_file()).collect()
+    }
+
+    /// Some directories, then those of `PATH` and the usual ones.
+    fn dirs(&self, first: &[PathBuf]) -> Vec<PathBuf> {
         let path = self
             .environment
             .get("PATH")
@@ -140,7 +149,7 @@ impl<'a> Session<'a> {
             .filter(|dir| dir.is_absolute());
         let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
         let mut dirs: Vec<PathBuf> = Vec::new();
-        for dir in self.settings.emulator_dirs.iter().cloned().chain(path).chain(usual) {
+        for dir in first.iter().cloned().chain(path).chain(usual) {
             if !dirs.contains(&dir) {
                 dirs.push(dir);
             }

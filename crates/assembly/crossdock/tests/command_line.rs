@@ -80,7 +80,7 @@ fn wrong_usage_ends_with_two_and_says_what_would_be_right() {
         (&["build", "-o", "type=ocl,dest=x", "."], &["ocl", "did you mean oci?"]),
         (&["build", "--secret", "id=a,env=UNSET", "."], &["UNSET", "not set"]),
         (&["build", "--push", "."], &["no name to push", "--tag"]),
-        (&["build", "https://github.com/a/b.git"], &["git", "not supported yet"]),
+        (&["build", "s3://bucket/context"], &["s3://", "not supported", "https://"]),
         (&["build", "--progress", "loud", "."], &["loud", "rawjson"]),
         (&["build", "--quiet", "--progress=plain", "."], &["--quiet and --progress"]),
         (&["run", "-v", "data:/data", "busybox"], &["data:/data", "named volumes"]),

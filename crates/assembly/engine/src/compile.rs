@@ -73,9 +73,7 @@ fn compile_options(
 ) -> CompileOptions {
     let named = request.contexts.iter().map(|(name, context)| {
         let context = match context {
-            NamedContext::Directory(_) => frontend::Context::Directory {
-                excludes: contexts.excludes.get(name).cloned().unwrap_or_default(),
-            },
+            NamedContext::Directory(_) | NamedContext::Remote(_) => contexts.context(name),
             NamedContext::Image(reference) => frontend::Context::Image(reference.clone()),
             NamedContext::OciLayout { .. } => frontend::Context::OciLayout,
         };
@@ -99,9 +97,7 @@ fn compile_options(
             build_api::AllowDevices::Named(names) => frontend::AllowDevices::Named(names.clone()),
         },
         contexts: named.collect(),
-        context: frontend::Context::Directory {
-            excludes: contexts.excludes.get(MAIN).cloned().unwrap_or_default(),
-        },
+        context: contexts.context(MAIN),
         excluded: contexts.ignored(),
         no_cache: match &request.no_cache {
             NoCache::Never => frontend::NoCache::Never,

@@ -1,16 +1,21 @@
-//! Local directories of a build: the main context and named ones.
+//! The contexts of a build, the main one and named ones, and its Dockerfile.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use build_api::{BuildError, BuildRequest, Context, DockerfileSource, NamedContext};
-use fstree::{ContextOptions, ContextTree, RelPath, Root};
+use fstree::{
+    Changeset, Content, ContextOptions, ContextTree, Entry, Kind, RelPath, Root, TreeView,
+};
+use llb::GitSource;
 use llb::pb::SourceOp;
 use report::SourceText;
 use store::{Store, TemporaryDirectory};
 
 use crate::error::{failed, refused};
+use crate::remote::{Remotes, newest, without_password};
+use crate::unpack::Archives;
 use crate::value::LocalContext;
 use crate::windows_rules::WindowsRules;
 
@@ -21,64 +26,231 @@ const WINDOWS: &str = ".windows.toml";
 /// A Dockerfile or ignore file may have at most this many bytes.
 const TEXT_LIMIT: u64 = 16 << 20;
 
-/// Local directories by the name that `local://` sources have.
+/// What the names of contexts stand for.
 pub(crate) struct Contexts {
     directories: BTreeMap<String, PathBuf>,
-    /// Ignore patterns by the same names.
-    pub(crate) excludes: BTreeMap<String, Vec<String>>,
+    /// Ignore patterns of directories, by the same names.
+    excludes: BTreeMap<String, Vec<String>>,
+    /// Contexts that are elsewhere, as the frontend takes them; the main one too.
+    elsewhere: BTreeMap<String, frontend::Context>,
     pub(crate) dockerfile: SourceText,
     /// What files get in Windows images.
     pub(crate) windows: WindowsRules,
-    /// What an archive was unpacked to, or the empty directory that stands for no context.
+    /// The newest time in a main context that is no directory, in seconds.
+    pub(crate) newest: Option<i64>,
+    /// The empty directory that stands for no context.
     _made: Option<TemporaryDirectory>,
 }
 
-impl Contexts {
-    /// Finds the directories of a request and reads its Dockerfile.
-    pub(crate) fn of(request: &BuildRequest, store: &Store) -> Result<Self, BuildError> {
-        let mut made = None;
-        let main = match &request.context {
+/// Where a Dockerfile and what belongs to it are read from.
+enum Files {
+    None,
+    Directory(PathBuf),
+    Archive(Changeset),
+    /// A single file, which is the Dockerfile.
+    Single {
+        name: String,
+        content: Content,
+    },
+}
+
+/// The main context.
+struct Main {
+    files: Files,
+    /// As the frontend takes it, where it is no directory of this machine.
+    elsewhere: Option<frontend::Context>,
+    newest: Option<i64>,
+    /// Whether relative paths of Dockerfiles are inside, and absolute ones too.
+    inside: Inside,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    No,
+    Relative,
+    All,
+}
+
+impl Main {
+    fn of(
+        request: &BuildRequest,
+        remotes: &Remotes<'_>,
+        archives: &Archives,
+    ) -> Result<Self, BuildError> {
+        let local = |files| Self { files, elsewhere: None, newest: None, inside: Inside::No };
+        match &request.context {
             Context::Directory(path) => {
                 check_directory(path, "the build context")?;
-                Some(path.clone())
+                Ok(local(Files::Directory(path.clone())))
             }
+            Context::Empty => Ok(local(Files::None)),
             Context::Archive(path) => {
-                Some(made.insert(crate::unpack::context(store, path)?).path().to_owned())
+                let (address, download) = remotes.keep(path)?;
+                let archive = unpack(archives, &remotes.content(&download)?)?;
+                let archive = archive.ok_or_else(|| refused(NO_ARCHIVE, None))?;
+                Ok(Self {
+                    newest: newest(&archive),
+                    files: Files::Archive(archive),
+                    elsewhere: Some(frontend::Context::Http { address, archive: true }),
+                    inside: Inside::All,
+                })
             }
-            Context::Empty => None,
+            Context::Remote(address) => match git_source(address)? {
+                Some(mut git) => {
+                    let keeps = request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR");
+                    if keeps.is_some_and(|text| {
+                        ["1", "t", "T", "true", "True", "TRUE"].contains(&text.as_str())
+                    }) {
+                        git.keep_git_dir = Some(true);
+                    }
+                    let tree = remotes.tree(&git)?;
+                    Ok(Self {
+                        files: Files::Directory(tree.path),
+                        elsewhere: Some(frontend::Context::Git(Box::new(git))),
+                        newest: Some(tree.time),
+                        inside: Inside::Relative,
+                    })
+                }
+                None => Self::file(address, remotes, archives),
+            },
+        }
+    }
+
+    /// A file on a web server: an archive with the context, or a Dockerfile.
+    fn file(address: &str, remotes: &Remotes<'_>, archives: &Archives) -> Result<Self, BuildError> {
+        let download = remotes.fetch(address)?;
+        let content = remotes.content(&download)?;
+        let archive = unpack(archives, &content)?;
+        let elsewhere = Some(frontend::Context::Http {
+            address: address.to_owned(),
+            archive: archive.is_some(),
+        });
+        let newest = archive.as_ref().map_or(download.modified, newest);
+        let name = without_password(address);
+        let files = archive.map_or(Files::Single { name, content }, Files::Archive);
+        Ok(Self { files, elsewhere, newest, inside: Inside::Relative })
+    }
+}
+
+const NO_ARCHIVE: &str = "the build context on standard input is no tar archive";
+
+fn unpack(archives: &Archives, content: &Content) -> Result<Option<Changeset>, BuildError> {
+    fstree::fileop::Unpack::unpack(archives, content)
+        .map_err(failed("cannot unpack the build context"))
+}
+
+/// The repository that an address names; `None` is a file on a web server.
+fn git_source(address: &str) -> Result<Option<GitSource>, BuildError> {
+    match GitSource::parse(address) {
+        Some(Ok(git)) => Ok(Some(git)),
+        Some(Err(reason)) => {
+            let message = format!("cannot use `{}`: {reason}", without_password(address));
+            Err(refused(message, None))
+        }
+        None if address.starts_with("http://") || address.starts_with("https://") => Ok(None),
+        None => {
+            let message = format!("`{}` is no address of a context", without_password(address));
+            Err(refused(message, Some("use https://, http://, ssh://, git:// or USER@HOST:PATH")))
+        }
+    }
+}
+
+impl Contexts {
+    /// Finds the contexts of a request and reads its Dockerfile.
+    pub(crate) fn of(
+        request: &BuildRequest,
+        store: &Store,
+        remotes: &Remotes<'_>,
+        archives: &Archives,
+    ) -> Result<Self, BuildError> {
+        let main = Main::of(request, remotes, archives)?;
+        let Described { dockerfile, ignore: own_ignore, windows } = match &request.dockerfile {
+            DockerfileSource::Remote(address) => {
+                let content = remotes.content(&remotes.fetch(address)?)?;
+                Described::alone(read_content(&without_password(address), &content)?)
+            }
+            source => dockerfile(source, &main)?,
         };
-        let in_archive = matches!(request.context, Context::Archive(_));
-        let Described { dockerfile, ignore: own_ignore, windows } =
-            dockerfile(&request.dockerfile, main.as_deref(), in_archive)?;
         let windows = match windows {
             Some(text) => WindowsRules::parse(&format!("{}{WINDOWS}", dockerfile.name), &text)?,
             None => WindowsRules::default(),
         };
-        let main = if let Some(path) = main {
-            path
+        let (mut directories, mut excludes, mut elsewhere) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut made = None;
+        if let Some(context) = main.elsewhere {
+            // As in BuildKit, ignore files count for directories of this machine only.
+            elsewhere.insert(MAIN.to_owned(), context);
         } else {
-            let empty = store
-                .temporary_directory()
-                .map_err(failed("cannot make an empty build context"))?;
-            made.insert(empty).path().to_owned()
-        };
-        let ignore = match own_ignore {
-            Some(text) => Some(text),
-            None => read_beneath(&main, ".dockerignore")?,
-        };
-        let mut excludes = BTreeMap::from([(MAIN.to_owned(), patterns(ignore.as_deref())?)]);
-        let mut directories = BTreeMap::from([(MAIN.to_owned(), main)]);
+            let directory = if let Files::Directory(path) = main.files {
+                path
+            } else {
+                let empty = store
+                    .temporary_directory()
+                    .map_err(failed("cannot make an empty build context"))?;
+                made.insert(empty).path().to_owned()
+            };
+            let ignore = match own_ignore {
+                Some(text) => Some(text),
+                None => read_beneath(&directory, ".dockerignore")?,
+            };
+            excludes.insert(MAIN.to_owned(), patterns(ignore.as_deref())?);
+            directories.insert(MAIN.to_owned(), directory);
+        }
         for (name, context) in &request.contexts {
-            if let NamedContext::Directory(path) = context {
-                check_directory(path, &format!("build context `{name}`"))?;
-                excludes.insert(
-                    name.clone(),
-                    patterns(read_beneath(path, ".dockerignore")?.as_deref())?,
-                );
-                directories.insert(name.clone(), path.clone());
+            match context {
+                NamedContext::Directory(path) => {
+                    check_directory(path, &format!("build context `{name}`"))?;
+                    excludes.insert(
+                        name.clone(),
+                        patterns(read_beneath(path, ".dockerignore")?.as_deref())?,
+                    );
+                    directories.insert(name.clone(), path.clone());
+                }
+                NamedContext::Remote(address) => {
+                    let context = match git_source(address)? {
+                        Some(git) => frontend::Context::Git(Box::new(git)),
+                        None => {
+                            frontend::Context::Http { address: address.clone(), archive: false }
+                        }
+                    };
+                    elsewhere.insert(name.clone(), context);
+                }
+                NamedContext::Image(_) | NamedContext::OciLayout { .. } => {}
             }
         }
-        Ok(Self { directories, excludes, dockerfile, windows, _made: made })
+        let newest = main.newest;
+        Ok(Self { directories, excludes, elsewhere, dockerfile, windows, newest, _made: made })
+    }
+
+    /// A directory or what is elsewhere, as the frontend takes it.
+    pub(crate) fn context(&self, name: &str) -> frontend::Context {
+        self.elsewhere.get(name).cloned().unwrap_or_else(|| frontend::Context::Directory {
+            excludes: self.excludes.get(name).cloned().unwrap_or_default(),
+        })
+    }
+
+    /// A directory with all that its ignore file leaves, also what no step asked for.
+    pub(crate) fn whole(&self, source: &SourceOp) -> Option<ContextTree> {
+        let name = source.identifier.strip_prefix("local://").unwrap_or_default();
+        let exclude = self.excludes.get(name).cloned().unwrap_or_default();
+        let options = ContextOptions { exclude, ..ContextOptions::default() };
+        ContextTree::open(self.directories.get(name)?, &options).ok()
+    }
+
+    /// Whether a path of a directory is there, and its ignore file leaves it out.
+    pub(crate) fn is_left_out(&self, source: &SourceOp, path: &str) -> bool {
+        let name = source.identifier.strip_prefix("local://").unwrap_or_default();
+        let (Some(directory), Some(excludes)) =
+            (self.directories.get(name), self.excludes.get(name))
+        else {
+            return false;
+        };
+        let path = RelPath::clean(path);
+        let there = fs_err::symlink_metadata(directory.join(path.as_path())).is_ok();
+        there
+            && fstree::PatternSet::new(excludes)
+                .is_ok_and(|patterns| patterns.matches(path.as_bytes()))
     }
 
     /// Tells what of the main context is left out.
@@ -130,19 +302,29 @@ struct Described {
     windows: Option<String>,
 }
 
+impl Described {
+    fn alone(dockerfile: SourceText) -> Self {
+        Self { dockerfile, ignore: None, windows: None }
+    }
+}
+
+/// Reads a file of a context.
+type ReadFile<'a> = Box<dyn Fn(&str) -> Result<Option<String>, BuildError> + 'a>;
+
 /// The Dockerfile and what lies beside it.
-fn dockerfile(
-    source: &DockerfileSource,
-    main: Option<&Path>,
-    in_archive: bool,
-) -> Result<Described, BuildError> {
+fn dockerfile(source: &DockerfileSource, main: &Main) -> Result<Described, BuildError> {
     let hint = "name it with --file, or pass - to read it from standard input";
     let name = match source {
         DockerfileSource::Text { name, text } => {
-            let dockerfile = SourceText { name: name.clone(), text: text.as_str().into() };
-            return Ok(Described { dockerfile, ignore: None, windows: None });
+            return Ok(Described::alone(SourceText {
+                name: name.clone(),
+                text: text.as_str().into(),
+            }));
         }
-        DockerfileSource::Path(path) if !in_archive => {
+        DockerfileSource::Path(path)
+            if main.inside == Inside::No
+                || main.inside == Inside::Relative && path.is_absolute() =>
+        {
             let text = read_whole(path)?;
             let beside = |suffix: &str| {
                 let mut path = path.clone().into_os_string();
@@ -158,22 +340,61 @@ fn dockerfile(
             });
         }
         DockerfileSource::Path(path) => path.display().to_string(),
-        DockerfileSource::Default => "Dockerfile".to_owned(),
+        DockerfileSource::Default | DockerfileSource::Remote(_) => "Dockerfile".to_owned(),
     };
-    let main = main
-        .ok_or_else(|| refused("there is neither a build context nor a Dockerfile", Some(hint)))?;
+    let (read, place): (ReadFile<'_>, String) = match &main.files {
+        Files::None => {
+            let message = "there is neither a build context nor a Dockerfile";
+            return Err(refused(message, Some(hint)));
+        }
+        Files::Single { name: address, content } if *source == DockerfileSource::Default => {
+            return Ok(Described::alone(read_content(address, content)?));
+        }
+        Files::Single { name: address, .. } => {
+            let message = format!("there is no {name} in {address}: it is no archive");
+            return Err(refused(message, Some("leave out --file, or name an archive")));
+        }
+        Files::Directory(path) => {
+            (Box::new(|name| read_beneath(path, name)), path.display().to_string())
+        }
+        Files::Archive(files) => {
+            (Box::new(|name| read_inside(files, name)), "the archive".to_owned())
+        }
+    };
     let mut shown = name.clone();
-    let mut found = read_beneath(main, &name)?;
+    let mut found = read(&name)?;
     if found.is_none() && matches!(source, DockerfileSource::Default) {
         // The spelling that Docker tries next.
         "dockerfile".clone_into(&mut shown);
-        found = read_beneath(main, &shown)?;
+        found = read(&shown)?;
     }
-    let text = found
-        .ok_or_else(|| refused(format!("there is no {name} in {}", main.display()), Some(hint)))?;
-    let ignore = read_beneath(main, &format!("{shown}.dockerignore"))?;
-    let windows = read_beneath(main, &format!("{shown}{WINDOWS}"))?;
+    let place = if main.inside == Inside::Relative { "the build context" } else { &place };
+    let text =
+        found.ok_or_else(|| refused(format!("there is no {name} in {place}"), Some(hint)))?;
+    let ignore = read(&format!("{shown}.dockerignore"))?;
+    let windows = read(&format!("{shown}{WINDOWS}"))?;
     Ok(Described { dockerfile: SourceText { name: shown, text: text.into() }, ignore, windows })
+}
+
+/// A file of an archive, links resolved within it.
+fn read_inside(files: &Changeset, name: &str) -> Result<Option<String>, BuildError> {
+    let what = || failed(format!("cannot read {name} in the archive"));
+    let path = fstree::resolve(files, &RelPath::clean(name), true)
+        .map_err(failed(format!("cannot read {name} in the archive")))?;
+    match files.lookup(&path).map_err(failed(format!("cannot read {name} in the archive")))? {
+        None => Ok(None),
+        Some(Entry { kind: Kind::File(content), .. }) => {
+            let bytes = content.read(TEXT_LIMIT).map_err(what())?;
+            text(Path::new(name), bytes).map(Some)
+        }
+        Some(_) => Err(refused(format!("{name} in the archive is no regular file"), None)),
+    }
+}
+
+fn read_content(name: &str, content: &Content) -> Result<SourceText, BuildError> {
+    let bytes = content.read(TEXT_LIMIT).map_err(failed(format!("cannot read {name}")))?;
+    let text = text(Path::new(name), bytes)?;
+    Ok(SourceText { name: name.to_owned(), text: text.into() })
 }
 
 fn read_whole(path: &Path) -> Result<String, BuildError> {

@@ -19,6 +19,7 @@ use crate::contents::digest_each;
 use crate::error::failed;
 use crate::graph::Node;
 use crate::keys::{makes_files, operation};
+use crate::remote::without_password;
 use crate::work::Build;
 
 /// Namespace of the records in the store.
@@ -87,11 +88,14 @@ impl<'a> LastBuilds<'a> {
         let context = match &request.context {
             Context::Directory(path) => canonical(path),
             Context::Archive(_) => "archive".to_owned(),
+            // A branch that moves is still the same context.
+            Context::Remote(address) => without_password(address),
             Context::Empty => "empty".to_owned(),
         };
         let dockerfile = match &request.dockerfile {
             DockerfileSource::Default => "default".to_owned(),
             DockerfileSource::Path(path) => canonical(path),
+            DockerfileSource::Remote(address) => without_password(address),
             DockerfileSource::Text { name, .. } => name.clone(),
         };
         // Several Dockerfiles that come without a place are told apart by what they are built as.

@@ -17,10 +17,15 @@ pub struct EngineOptions {
     pub hosts: registry::Hosts,
     /// Logins for registries.
     pub credentials: Arc<dyn registry::Credentials>,
-    /// Proxies for registries and HTTP sources, as `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` in any case.
+    /// Proxies for registries and HTTP sources, as `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` in
+    /// any case.
     pub proxies: BTreeMap<String, String>,
     /// Directories that are searched for emulators, in order.
     pub emulator_dirs: Vec<PathBuf>,
+    /// Directories that are searched for programs (git, ssh), in order.
+    pub program_dirs: Vec<PathBuf>,
+    /// Files with the keys of ssh servers.
+    pub known_hosts: Vec<PathBuf>,
     /// Steps that run at the same time, and threads that pack; at least 1.
     pub threads: usize,
     /// Set when the user interrupts.
@@ -50,8 +55,8 @@ impl EngineOptions {
             found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
         };
         registry::ProxyOptions {
-            http: find("HTTP_PROXY"),
-            https: find("HTTPS_PROXY"),
+            http: find("HTTP_PROXY").or_else(|| find("ALL_PROXY")),
+            https: find("HTTPS_PROXY").or_else(|| find("ALL_PROXY")),
             no_proxy: find("NO_PROXY").unwrap_or_default(),
         }
     }

@@ -7,7 +7,7 @@ use build_api::{BuildError, BuildRequest, NamedContext, TimeSource};
 use frontend::Compiled;
 use oci::Platform;
 use report::Progress;
-use sources::{Downloads, Images, LayoutRef, PullPolicy};
+use sources::{Images, LayoutRef, PullPolicy};
 
 use crate::Engine;
 use crate::compile::compile;
@@ -39,11 +39,12 @@ pub(crate) fn prepare<T>(
 ) -> Result<T, BuildError> {
     let reporter = Reporter::new(progress);
     let _lease = engine.store.lease().map_err(failed("cannot use the store"))?;
-    let contexts = Contexts::of(request, &engine.store)?;
+    let remotes = engine.remotes(request, reporter);
+    let archives = Archives::new(&engine.store);
+    let contexts = Contexts::of(request, &engine.store, &remotes, &archives)?;
     let policy = if request.pull { PullPolicy::Always } else { PullPolicy::Missing };
     let images = Images::new(engine.store.clone(), engine.remote.clone(), policy);
-    let downloads = Downloads::new(engine.store.clone(), engine.remote.clone());
-    let resolver = Resolver::new(&images, layouts(request), &downloads, unanswered);
+    let resolver = Resolver::new(&images, layouts(request), &remotes, unanswered);
     let compiled = compile(request, &contexts, &resolver)?;
     let graph = Graph::merge(&compiled)?;
 
@@ -52,7 +53,6 @@ pub(crate) fn prepare<T>(
         Unanswered::Fail => Fetcher::new(&engine.store, &images, reporter),
         Unanswered::StandIn => Fetcher::only_here(&engine.store, &images, reporter),
     };
-    let archives = Archives::new(&engine.store);
     let stop = AtomicBool::new(false);
     let runner = Runner {
         snapshots: &snapshots,
@@ -71,7 +71,7 @@ pub(crate) fn prepare<T>(
         store: &engine.store,
         snapshots: &snapshots,
         resolver: &resolver,
-        downloads: &downloads,
+        remotes: &remotes,
         fetcher: &fetcher,
         runner: &runner,
         emulators,
@@ -84,13 +84,17 @@ pub(crate) fn prepare<T>(
         state,
         last: LastBuilds::of(request, &engine.store, platforms),
     };
+    work.pin_repositories()?;
     let stated = compiled.iter().find_map(|one| one.epoch);
     work.now = match request.time {
         TimeSource::Epoch(epoch) | TimeSource::Clock(epoch) => epoch,
-        TimeSource::NewestInput => match stated {
-            Some(epoch) => epoch,
-            None => work.newest_local()?.max(resolver.newest()).unwrap_or(0),
-        },
+        TimeSource::NewestInput => {
+            let newest = || -> Result<i64, BuildError> {
+                let inputs = work.newest_local()?.max(work.newest_git()?).max(contexts.newest);
+                Ok(inputs.max(resolver.newest()).unwrap_or(0))
+            };
+            stated.map_or_else(newest, Ok)?
+        }
     };
     then(Prepared { request, compiled: &compiled, work })
 }
@@ -102,7 +106,7 @@ fn layouts(request: &BuildRequest) -> BTreeMap<String, LayoutRef> {
             name.clone(),
             LayoutRef { path: path.clone(), tag: tag.clone(), digest: digest.clone() },
         )),
-        NamedContext::Directory(_) | NamedContext::Image(_) => None,
+        NamedContext::Directory(_) | NamedContext::Image(_) | NamedContext::Remote(_) => None,
     };
     request.contexts.iter().filter_map(layout).collect()
 }

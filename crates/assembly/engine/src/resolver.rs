@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::remote::Remotes;
 use frontend::{ImageName, ImageResolver, ResolveError, ResolvedImage};
 use oci::{Digest, ImageConfig, Platform, RootFs};
-use sources::{Downloads, Image, ImageError, Images, LayoutRef};
+use sources::{Image, ImageError, Images, LayoutRef};
 
 /// What becomes of a question that no registry answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +34,8 @@ pub(crate) struct Resolver<'a> {
     pub(crate) layouts: BTreeMap<String, LayoutRef>,
     /// When the images that were asked for were made, in seconds; the newest is a time the result may come from.
     pub(crate) created: Mutex<Option<i64>>,
-    /// Files on web servers.
-    pub(crate) downloads: &'a Downloads,
+    /// Repositories, and files on web servers.
+    pub(crate) remotes: &'a Remotes<'a>,
     unanswered: Unanswered,
     stand_ins: Mutex<Vec<StandIn>>,
 }
@@ -43,11 +44,11 @@ impl<'a> Resolver<'a> {
     pub(crate) fn new(
         images: &'a Images,
         layouts: BTreeMap<String, LayoutRef>,
-        downloads: &'a Downloads,
+        remotes: &'a Remotes<'a>,
         unanswered: Unanswered,
     ) -> Self {
         let (created, stand_ins) = (Mutex::new(None), Mutex::default());
-        Self { images, layouts, created, downloads, unanswered, stand_ins }
+        Self { images, layouts, created, remotes, unanswered, stand_ins }
     }
 
     /// The images that others stand in for.
@@ -151,19 +152,26 @@ impl ImageResolver for Resolver<'_> {
     }
 
     fn source_time(&self, source: &llb::pb::SourceOp) -> Result<Option<i64>, ResolveError> {
-        let url = &source.identifier;
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>, hint: Option<&str>| {
-            let message = format!("cannot ask for the time of {url}");
-            ResolveError::Failed { message, hint: hint.map(str::to_owned), source: Some(source) }
+        let shown = crate::remote::without_password(&source.identifier);
+        let failed = |error: build_api::BuildError| {
+            let hint = match &error {
+                build_api::BuildError::Failed { hint, .. } => hint.clone(),
+                _ => None,
+            };
+            let message = format!("cannot ask for the time of {shown}");
+            let source = Some(crate::error::chain(&error).into());
+            ResolveError::Failed { message, hint, source }
         };
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            let hint = "give SOURCE_DATE_EPOCH as a number, as in `git log -1 --format=%ct`";
-            return Err(failed("repositories are not asked for it yet".into(), Some(hint)));
+        if let Some(git) = llb::GitSource::from_op(source) {
+            return self.remotes.tree(&git).map(|tree| Some(tree.time)).map_err(failed);
         }
-        let checksum = source.attr(llb::attr::HTTP_CHECKSUM).map(str::parse::<Digest>).transpose();
-        let checksum = checksum.map_err(|error| failed(Box::new(error), None))?;
-        let found = self.downloads.fetch(url, checksum.as_ref(), &|_, _| {});
-        found.map(|found| found.modified).map_err(|error| failed(Box::new(error), None))
+        let url = &source.identifier;
+        let checksum = source.attr(llb::attr::HTTP_CHECKSUM).filter(|text| !text.is_empty());
+        let checksum = checksum.map(str::parse::<Digest>).transpose();
+        let checksum =
+            checksum.map_err(crate::error::failed("malformed checksum")).map_err(failed)?;
+        let found = self.remotes.download(url, checksum.as_ref(), None, &|_, _| {});
+        found.map(|found| found.modified).map_err(failed)
     }
 }
 

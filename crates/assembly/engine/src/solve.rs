@@ -1,5 +1,6 @@
 //! What the solver's actions mean for a build: keys, look-ups, results.
 
+use std::fmt::Write as _;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +30,12 @@ impl Work for Build<'_> {
                         text.push_str(diff_id.as_str());
                         text.push('\n');
                     });
+                } else if let Some(git) = llb::GitSource::from_op(source) {
+                    text = self.remotes.git_key(&git)?;
+                } else if let Some(file) = self.remotes.file(&source.identifier) {
+                    // Fetched by this build already, so it is known what it is.
+                    let (digest, modified) = (&file.digest, file.modified);
+                    writeln!(text, "is {digest} {modified:?}").unwrap_or_default();
                 } else if source.attr(llb::attr::HTTP_CHECKSUM).is_none_or(str::is_empty) {
                     return Ok(None);
                 }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use build_api::{BuildError, StepFailure};
 use frontend::ImageName;
 use fstree::fileop::Unpack;
 use fstree::{Changeset, Mtime, TreeView};
-use llb::Edge;
 use llb::pb::op::Kind;
+use llb::{Edge, GitSource};
 use oci::{Digest, Platform, Reference};
-use report::{Diagnostic, SourceText};
+use report::{Diagnostic, SourceText, Span};
 use snapshot::{BlobLayer, Layer, LayerKind, Snapshots};
-use sources::Downloads;
 use store::Store;
 
 use crate::contents::{self, Times};
@@ -27,6 +27,7 @@ use crate::graph::{Graph, Node};
 use crate::inputs::{InputViews, LocalOnly, NoArchives};
 use crate::last_build::LastBuilds;
 use crate::records::{self, LayerRecord};
+use crate::remote::Remotes;
 use crate::reporter::Reporter;
 use crate::resolver::Resolver;
 use crate::unpack::Archives;
@@ -38,7 +39,7 @@ pub(crate) struct Build<'a> {
     pub(crate) store: &'a Store,
     pub(crate) snapshots: &'a Snapshots,
     pub(crate) resolver: &'a Resolver<'a>,
-    pub(crate) downloads: &'a Downloads,
+    pub(crate) remotes: &'a Remotes<'a>,
     pub(crate) fetcher: &'a Fetcher<'a>,
     pub(crate) runner: &'a Runner<'a>,
     pub(crate) emulators: &'a emulation::Emulators,
@@ -115,6 +116,71 @@ impl Build<'_> {
             }
         }
         Ok(newest)
+    }
+
+    /// The repositories among the sources, each once.
+    fn repositories(&self) -> Vec<(usize, GitSource)> {
+        let source = |vertex: usize| match self.node(vertex).kind() {
+            Some(Kind::Source(source)) => Some((vertex, GitSource::from_op(source)?)),
+            _ => None,
+        };
+        (0..self.graph.nodes.len()).filter_map(source).collect()
+    }
+
+    /// Finds out which commits are meant, side by side: each asks a server.
+    pub(crate) fn pin_repositories(&self) -> Result<(), BuildError> {
+        let repositories = self.repositories();
+        for some in repositories.chunks(8) {
+            let outcomes: Vec<Result<(), BuildError>> = thread::scope(|scope| {
+                let running: Vec<_> = some
+                    .iter()
+                    .map(|(vertex, git)| {
+                        scope.spawn(|| {
+                            let pinned = self.remotes.pin(git).map(drop);
+                            pinned.map_err(|error| self.placed(self.node(*vertex), error))
+                        })
+                    })
+                    .collect();
+                let join = |worker: thread::ScopedJoinHandle<'_, _>| match worker.join() {
+                    Ok(outcome) => outcome,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                };
+                running.into_iter().map(join).collect()
+            });
+            outcomes.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// The newest commit among the sources, in seconds.
+    pub(crate) fn newest_git(&self) -> Result<Option<i64>, BuildError> {
+        let mut newest = None;
+        for (vertex, git) in self.repositories() {
+            let tree = self.remotes.tree(&git);
+            let tree = tree.map_err(|error| self.placed(self.node(vertex), error))?;
+            newest = newest.max(Some(tree.time));
+        }
+        Ok(newest)
+    }
+
+    /// An error with the lines of the Dockerfile that it is about, where there are some.
+    fn placed(&self, node: &Node, error: BuildError) -> BuildError {
+        let BuildError::Failed { message, hint, source } = error else { return error };
+        let has_place = node.step.as_ref().is_some_and(|step| step.span != Span::default());
+        if !has_place {
+            return BuildError::Failed { message, hint, source };
+        }
+        let message = match &source {
+            Some(source) => format!("{message}: {}", chain(source.as_ref())),
+            None => message,
+        };
+        match self.step_failure(node, message, None, Vec::new(), None) {
+            BuildError::Step(mut failure) => {
+                failure.hint = hint;
+                BuildError::Step(failure)
+            }
+            other => other,
+        }
     }
 
     /// Digest of what an operation reads from local directories, so that it has a key before anything is done.
@@ -271,29 +337,36 @@ impl Build<'_> {
         if source.identifier.starts_with("http://") || source.identifier.starts_with("https://") {
             return self.download(node, source);
         }
-        let hint = "use an image, a local directory, an OCI layout or an http(s) address";
+        if let Some(git) = GitSource::from_op(source) {
+            let tree = self.remotes.tree(&git).map_err(|error| self.placed(node, error))?;
+            return Ok(Value::Context(tree.context));
+        }
+        let hint =
+            "use an image, a directory, an OCI layout, a git repository or an http(s) address";
         Err(refused(format!("source `{}` is not supported yet", source.identifier), Some(hint)))
     }
 
     fn download(&self, node: &Node, source: &llb::pb::SourceOp) -> Result<Value, BuildError> {
         let url = &source.identifier;
+        let shown = crate::remote::without_password(url);
         let checksum = source.attr(llb::attr::HTTP_CHECKSUM).filter(|text| !text.is_empty());
         let checksum = checksum
             .map(str::parse::<Digest>)
             .transpose()
-            .map_err(failed(format!("cannot check {url}")))?;
-        let progress = |done, total| self.reporter.transfer(&node.id, url, done, total, false);
+            .map_err(failed(format!("cannot check {shown}")))?;
+        let progress = |done, total| self.reporter.transfer(&node.id, &shown, done, total, false);
+        let secret = source.attr("http.authheadersecret").filter(|id| !id.is_empty());
         let download = self
-            .downloads
-            .fetch(url, checksum.as_ref(), &progress)
-            .map_err(failed(format!("cannot fetch {url}")))?;
-        self.reporter.transfer(&node.id, url, download.size, Some(download.size), true);
+            .remotes
+            .download(url, checksum.as_ref(), secret, &progress)
+            .map_err(|error| self.placed(node, error))?;
+        self.reporter.transfer(&node.id, &shown, download.size, Some(download.size), true);
         let name = source
             .attr(llb::attr::HTTP_FILENAME)
             .filter(|name| !name.is_empty())
             .map(str::to_owned);
         let name = name
-            .or(download.server_name)
+            .or(download.server_name.clone())
             .or_else(|| last_segment(url))
             .unwrap_or_else(|| "download".to_owned());
         let number = |key: &str| {
@@ -304,18 +377,18 @@ impl Build<'_> {
         };
         let mode = number("http.perm").and_then(Result::ok).unwrap_or(0o600);
         let owner = |key| number(key).and_then(Result::ok).unwrap_or(0);
-        let content = fstree::Content::disk_path(&self.store.blob_path(&download.digest))
-            .map_err(failed(format!("cannot keep {url}")))?;
+        let content = self.remotes.content(&download)?;
         let mut changes = Changeset::new();
         changes.insert(fstree::Entry {
             path: fstree::RelPath::new(name.as_bytes())
-                .map_err(failed(format!("cannot keep {url}")))?,
+                .map_err(failed(format!("cannot keep {shown}")))?,
             kind: fstree::Kind::File(content),
             meta: fstree::Metadata {
                 mode,
                 uid: owner("http.uid"),
                 gid: owner("http.gid"),
-                mtime: Mtime::seconds(download.modified.unwrap_or(self.now)),
+                // A server that does not say when gives the time 0, as in BuildKit.
+                mtime: Mtime::seconds(download.modified.unwrap_or(0)),
                 xattrs: BTreeMap::new(),
             },
         });
@@ -355,7 +428,17 @@ impl Build<'_> {
             Ok(changes) => Arc::new(changes),
             Err(FileError::Build(error)) => return Err(error),
             Err(FileError::Tree(error)) => {
-                return Err(self.step_failure(node, chain(&error), None, Vec::new(), None));
+                let hint = match &error {
+                    fstree::TreeError::NotFound { path, .. } => self.missing_hint(node, file, path),
+                    _ => None,
+                };
+                let failure = self.step_failure(node, chain(&error), None, Vec::new(), None);
+                return Err(match failure {
+                    BuildError::Step(step) => {
+                        BuildError::Step(Box::new(StepFailure { hint, ..*step }))
+                    }
+                    other => other,
+                });
             }
         };
         let digest = contents::digest(&changes, Times::Count, self.store)?;

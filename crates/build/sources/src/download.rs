@@ -1,8 +1,14 @@
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use oci::Digest;
-use reqwest::header::{CONTENT_DISPOSITION, ETAG, HeaderMap, LAST_MODIFIED, LOCATION};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_DISPOSITION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LOCATION,
+};
 use reqwest::{Response, StatusCode, Url};
 use store::{Store, StoreError};
 
@@ -21,6 +27,17 @@ pub struct Download {
     pub server_name: Option<String>,
     /// `ETag`, to ask again with.
     pub etag: Option<String>,
+}
+
+/// What is to be fetched.
+#[derive(Clone, Default)]
+pub struct DownloadRequest<'a> {
+    /// Its address. A user name and password in it are sent to that server only, and are kept nowhere.
+    pub url: &'a str,
+    /// What it must be.
+    pub checksum: Option<&'a Digest>,
+    /// `Authorization` for the server of the address, and no other.
+    pub authorization: Option<String>,
 }
 
 /// Why a file could not be fetched.
@@ -54,6 +71,16 @@ pub enum DownloadError {
     Redirects {
         /// What was fetched.
         url: String,
+    },
+    /// The server leads to a place that it has no reason to send anybody to.
+    #[error("cannot fetch {url}: it leads to {to}, {reason}")]
+    Redirect {
+        /// What was fetched.
+        url: String,
+        /// Where it leads.
+        to: String,
+        /// Why nobody goes there.
+        reason: &'static str,
     },
     /// The bytes are not those that were asked for.
     #[error("{url} has digest {found}, but {expected} was asked for")]
@@ -108,14 +135,15 @@ impl Downloads {
         Self { store, remote }
     }
 
-    /// Fetches a file; `checksum` is what it must be. With a checksum that the store has, nothing is fetched.
-    /// `progress` is told bytes done and, where it is known, bytes in all.
+    /// Fetches a file. With a checksum that the store has, nothing is fetched. `progress` is told bytes done and, where
+    /// it is known, bytes in all.
     pub fn fetch(
         &self,
-        url: &str,
-        checksum: Option<&Digest>,
+        request: &DownloadRequest<'_>,
         progress: &(dyn Fn(u64, Option<u64>) + Sync),
     ) -> Result<Download, DownloadError> {
+        let target = Target::of(request)?;
+        let (url, checksum) = (target.shown.as_str(), request.checksum);
         let remembered = self.remembered(url)?;
         if let Some(digest) = checksum
             && let Some(size) = self.store.blob_size(digest)
@@ -136,7 +164,12 @@ impl Downloads {
         }
         let mut attempt = 1;
         let download = loop {
-            match self.remote.block_on(self.attempt(url, remembered.as_ref(), checksum, progress)) {
+            match self.remote.block_on(self.attempt(
+                &target,
+                remembered.as_ref(),
+                checksum,
+                progress,
+            )) {
                 Err(DownloadError::Transfer { .. }) if attempt < ATTEMPTS => {}
                 Err(DownloadError::Status { status, .. })
                     if attempt < ATTEMPTS && passing(status) => {}
@@ -160,12 +193,13 @@ impl Downloads {
 
     async fn attempt(
         &self,
-        url: &str,
+        target: &Target,
         remembered: Option<&Download>,
         checksum: Option<&Digest>,
         progress: &(dyn Fn(u64, Option<u64>) + Sync),
     ) -> Result<Download, DownloadError> {
-        let mut response = self.get(url, remembered).await?;
+        let url = target.shown.as_str();
+        let mut response = self.get(target, remembered, checksum.is_some()).await?;
         if let (StatusCode::NOT_MODIFIED, Some(known)) = (response.status(), remembered) {
             return Ok(known.clone());
         }
@@ -201,35 +235,42 @@ impl Downloads {
         Ok(Download { digest, size, modified, server_name, etag })
     }
 
-    /// Asks along redirects.
+    /// Asks along redirects. Credentials stay with the server they are for.
     async fn get(
         &self,
-        url: &str,
+        start: &Target,
         remembered: Option<&Download>,
+        has_checksum: bool,
     ) -> Result<Response, DownloadError> {
-        let address = || DownloadError::Address { url: url.to_owned() };
-        let mut target: Url = url.parse().map_err(|_| address())?;
-        let client = self.remote.web_client().map_err(|error| transfer(url, error))?;
+        let shown = &start.shown;
+        let client = self.remote.web_client().map_err(|error| transfer(shown, error))?;
+        let mut at = start.url.clone();
         for _ in 0..=REDIRECTS {
-            if !matches!(target.scheme(), "http" | "https") {
-                return Err(address());
+            let mut request = client.get(at.clone());
+            if let Some(value) = start.authorization.as_ref().filter(|_| same(&start.url, &at)) {
+                request = request.header(AUTHORIZATION, value.clone());
             }
-            let mut request = client.get(target.clone());
-            // Asked again only where the bytes that the tag speaks of are still here.
+            // Asked again only where the bytes that the answer would speak of are still here.
             if let Some(known) = remembered.filter(|it| self.store.blob_size(&it.digest).is_some())
-                && let Some(etag) = &known.etag
             {
-                request = request.header("If-None-Match", etag);
+                if let Some(etag) = &known.etag {
+                    request = request.header(IF_NONE_MATCH, etag);
+                } else if let Some(modified) = known.modified.and_then(http_date) {
+                    request = request.header(IF_MODIFIED_SINCE, modified);
+                }
             }
-            let response = request.send().await.map_err(|error| transfer(url, error))?;
+            let response = request.send().await.map_err(|error| {
+                // The cause names the address with its query, which may be a signature.
+                transfer(shown, error.without_url())
+            })?;
             let moved =
                 response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
             let Some(location) = text(response.headers(), LOCATION).filter(|_| moved) else {
                 return Ok(response);
             };
-            target = target.join(&location).map_err(|_| address())?;
+            at = next_hop(start, &at, &location, has_checksum)?;
         }
-        Err(DownloadError::Redirects { url: url.to_owned() })
+        Err(DownloadError::Redirects { url: shown.clone() })
     }
 
     fn remembered(&self, url: &str) -> Result<Option<Download>, DownloadError> {
@@ -248,6 +289,124 @@ impl Downloads {
         let refs = [store::Ref::Blob(it.digest.clone())];
         self.store.put("http", url, &record, &refs).map_err(|source| keep(url, source))
     }
+}
+
+/// An address, and who one is there.
+struct Target {
+    url: Url,
+    /// Without user name and password.
+    shown: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl Target {
+    fn of(request: &DownloadRequest<'_>) -> Result<Self, DownloadError> {
+        let address = || DownloadError::Address {
+            url: request.url.rsplit('@').next().unwrap_or_default().chars().take(300).collect(),
+        };
+        let mut url: Url = request.url.parse().map_err(|_| address())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err(address());
+        }
+        let mut authorization = request.authorization.clone();
+        if !url.username().is_empty() || url.password().is_some() {
+            let pair = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+            authorization
+                .get_or_insert(format!("Basic {}", STANDARD.encode(percent_decoded(&pair))));
+            url.set_username("").map_err(|()| address())?;
+            url.set_password(None).map_err(|()| address())?;
+        }
+        url.set_fragment(None);
+        let shown = url.to_string();
+        let secret = |text: String| {
+            let mut value = HeaderValue::from_str(&text).map_err(|_| address())?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        Ok(Self { url, shown, authorization: authorization.map(secret).transpose()? })
+    }
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| char::from(byte.unwrap_or_default()).to_digit(16);
+        if byte == b'%' {
+            let (high, low) = (digit(bytes.next()), digit(bytes.next()));
+            let value = high.unwrap_or_default() * 16 + low.unwrap_or_default();
+            out.push(u8::try_from(value).unwrap_or_default());
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+fn same(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
+}
+
+/// Where a redirect leads, if anybody goes there.
+fn next_hop(
+    start: &Target,
+    at: &Url,
+    location: &str,
+    has_checksum: bool,
+) -> Result<Url, DownloadError> {
+    let refuse = |to: &str, reason| DownloadError::Redirect {
+        url: start.shown.clone(),
+        to: to.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect(),
+        reason,
+    };
+    let Ok(to) = at.join(location) else { return Err(refuse(location, "which is no address")) };
+    if !matches!(to.scheme(), "http" | "https") {
+        return Err(refuse(to.as_str(), "but only http and https are followed"));
+    }
+    if !to.username().is_empty() || to.password().is_some() {
+        return Err(refuse("another server", "with a user name"));
+    }
+    if at.scheme() == "https" && to.scheme() == "http" && !has_checksum {
+        return Err(refuse(to.as_str(), "without TLS; give a checksum to allow it"));
+    }
+    if is_near(&to) && !is_near(&start.url) {
+        return Err(refuse(to.as_str(), "an address of this machine or its neighbourhood"));
+    }
+    Ok(to)
+}
+
+/// Whether an address is this machine's, or one that only machines nearby can reach.
+fn is_near(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return true };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if bare == "localhost" || bare.ends_with(".localhost") {
+        return true;
+    }
+    let v4 = |address: Ipv4Addr| {
+        address.is_loopback()
+            || address.is_private()
+            || address.is_link_local()
+            || address.is_unspecified()
+    };
+    match bare.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => v4(address),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.is_unicast_link_local()
+                || address.is_unique_local()
+                || address.to_ipv4_mapped().is_some_and(v4)
+        }
+        Err(_) => false,
+    }
+}
+
+/// A time as HTTP writes it.
+fn http_date(seconds: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds).ok()?;
+    jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
 }
 
 fn passing(status: StatusCode) -> bool {
@@ -282,6 +441,46 @@ fn file_name(disposition: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_lead_to_public_places_only() {
+        let hop = |from: &str, to: &str, checksum: bool| {
+            let request = DownloadRequest { url: from, ..DownloadRequest::default() };
+            let start = Target::of(&request).unwrap();
+            next_hop(&start, &start.url, to, checksum).map(|url| url.to_string()).ok()
+        };
+        let from = "https://a.example/x";
+        assert_eq!(hop(from, "/y", false).as_deref(), Some("https://a.example/y"));
+        assert_eq!(hop(from, "https://b.example/", false).as_deref(), Some("https://b.example/"));
+        for to in [
+            "file:///etc/passwd",
+            "ftp://b.example/",
+            "https://127.0.0.1/",
+            "https://169.254.169.254/latest",
+            "https://[::ffff:10.0.0.1]/",
+            "https://[fe80::1]/",
+            "https://localhost:1/",
+            "https://user@b.example/",
+            "http://b.example/",
+            "https://2130706433/",
+        ] {
+            assert_eq!(hop(from, to, false), None, "{to}");
+        }
+        assert!(hop(from, "http://b.example/", true).is_some());
+        assert!(hop("http://127.0.0.1:1/x", "http://127.0.0.1:2/y", false).is_some());
+    }
+
+    #[test]
+    fn passwords_leave_the_address() {
+        let url = "https://us%40er:pa%73s@a.example/x#y";
+        let target = Target::of(&DownloadRequest { url, ..DownloadRequest::default() }).unwrap();
+        assert_eq!(target.shown, "https://a.example/x");
+        let expected = format!("Basic {}", STANDARD.encode("us@er:pass"));
+        assert_eq!(target.authorization.unwrap().to_str().unwrap(), expected);
+        let wrong = DownloadRequest { url: "ftp://u:secret@h/x", ..DownloadRequest::default() };
+        let Err(error) = Target::of(&wrong) else { panic!("ftp is not spoken") };
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
 
     #[test]
     fn only_a_plain_name_is_taken_from_a_server() {

@@ -14,7 +14,7 @@ mod image;
 mod layout;
 mod remote;
 
-pub use download::{Download, DownloadError, Downloads};
+pub use download::{Download, DownloadError, DownloadRequest, Downloads};
 pub use git::{
     Git, GitAuth, GitError, GitLog, GitOptions, GitPin, GitRequest, GitTree, SecretFn, SshKeys,
 };

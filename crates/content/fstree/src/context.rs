@@ -7,10 +7,10 @@ use crate::ignore::show_patterns;
 use crate::view::Link;
 use crate::walk::{Step, walk, with_links};
 use crate::{
-    Changeset, DirectoryTree, Entry, Kind, MatchInfo, Owners, PatternSet, RelPath, Root, TreeError,
-    TreeForm, TreeView,
+    Changeset, DirectoryTree, Entry, Kind, MatchInfo, Mtime, Owners, PatternSet, RelPath, Root,
+    TreeError, TreeForm, TreeView,
 };
-use crate::{glob_match, has_wildcards, resolve};
+use crate::{glob_match, has_wildcards, resolve, root_entry};
 
 /// What of a local directory a build may see, as BuildKit's local source has it.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct ContextTree {
     files: Changeset,
     /// Files with further names: so that the many others need no looking up.
     linked: Arc<BTreeSet<RelPath>>,
+    /// The time of the directory itself, where it says something.
+    time: Mtime,
 }
 
 impl ContextTree {
@@ -80,7 +82,14 @@ impl ContextTree {
             _ => None,
         });
         let linked = Arc::new(linked.collect());
-        Ok(Self { root, files, linked })
+        Ok(Self { root, files, linked, time: Mtime::default() })
+    }
+
+    /// The same with this time for the directory itself. Else it is 0: when a directory of a machine was changed says
+    /// nothing about what is taken of it.
+    #[must_use]
+    pub fn dated(self, time: Mtime) -> Self {
+        Self { time, ..self }
     }
 
     /// The directory itself.
@@ -96,6 +105,11 @@ impl ContextTree {
 
 impl TreeView for ContextTree {
     fn lookup(&self, path: &RelPath) -> Result<Option<Entry>, TreeError> {
+        if path.is_root() {
+            let mut root = root_entry();
+            root.meta.mtime = self.time;
+            return Ok(Some(root));
+        }
         self.files.lookup(path)
     }
 

@@ -126,6 +126,8 @@ pub enum Context {
     Directory(PathBuf),
     /// A tar archive, compressed or not, as it was read from standard input.
     Archive(PathBuf),
+    /// An address: a git repository, or an archive or a Dockerfile on a web server.
+    Remote(String),
     /// Nothing but the Dockerfile.
     Empty,
 }
@@ -142,9 +144,11 @@ pub enum DockerfileSource {
     /// `Dockerfile` in the context.
     #[default]
     Default,
-    /// `--file`: a path as given on the command line; relative to the working directory, or inside the archive when the
-    /// context is one.
+    /// `--file`: a path as given on the command line; relative to the working directory, or inside the archive or the
+    /// repository when the context is one.
     Path(PathBuf),
+    /// `--file` with an address on a web server.
+    Remote(String),
     /// Text, with the name to show for it: from standard input.
     Text {
         /// For messages.
@@ -159,6 +163,8 @@ pub enum DockerfileSource {
 pub enum NamedContext {
     /// A local directory.
     Directory(PathBuf),
+    /// An address: a git repository, or a file on a web server.
+    Remote(String),
     /// `docker-image://REFERENCE`.
     Image(Reference),
     /// `oci-layout://PATH[:TAG][@DIGEST]`.

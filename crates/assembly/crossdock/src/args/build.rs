@@ -7,7 +7,8 @@ use super::{ProgressMode, switch};
 /// Arguments of `crossdock build`, with the names and meanings of `docker buildx build`.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct BuildArgs {
-    /// Directory with the files of the build; `-` reads a Dockerfile or a tar archive from standard input
+    /// Directory with the files of the build, address of a git repository, archive or Dockerfile, or `-` for a Dockerfile or
+    /// a tar archive on standard input
     #[arg(value_name = "CONTEXT")]
     pub(crate) context: PathBuf,
 
@@ -20,7 +21,7 @@ pub(crate) struct BuildArgs {
     /// Name of the image, `NAME[:TAG]`; may be given several times
     #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,
-    /// The Dockerfile [default: `Dockerfile` in the context]; `-` reads it from standard input
+    /// The Dockerfile, a path or an address [default: `Dockerfile` in the context]; `-` reads it from standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// Stage to build [default: the last]
@@ -32,7 +33,8 @@ pub(crate) struct BuildArgs {
     /// File with such a value on each line; `--build-arg` is stronger
     #[arg(long, value_name = "FILE")]
     pub(crate) build_arg_file: Vec<PathBuf>,
-    /// What a name in FROM or `--from` stands for: a directory, `docker-image://…` or `oci-layout://…`
+    /// What a name in FROM or `--from` stands for: a directory, `docker-image://…`, `oci-layout://…`, a git repository or a
+    /// file on a web server
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_context: Vec<String>,
     /// Label of the image; `linux/arm64:KEY=VALUE` is for one platform

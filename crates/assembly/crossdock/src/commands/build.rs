@@ -88,6 +88,7 @@ pub(super) fn request(
     };
     let surroundings = Surroundings {
         variables: &session.environment.variables,
+        exists: &|path| fs_err::symlink_metadata(path).is_ok(),
         is_socket: &is_socket,
         host_address: &host_address,
         stdout_is_terminal: io::stdout().is_terminal(),
@@ -273,7 +274,7 @@ fn check_files(request: &BuildRequest) -> Result<(), Failure> {
                     )
                 })?;
             }
-            NamedContext::Image(_) => {}
+            NamedContext::Image(_) | NamedContext::Remote(_) => {}
         }
     }
     for (id, secret) in &request.secrets {
@@ -308,8 +309,17 @@ fn title_of(context: &Context) -> String {
     match context {
         Context::Directory(path) => path.display().to_string(),
         Context::Archive(_) => "an archive".to_owned(),
+        Context::Remote(address) => without_password(address),
         Context::Empty => "a Dockerfile".to_owned(),
     }
+}
+
+/// An address without user name and password.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]

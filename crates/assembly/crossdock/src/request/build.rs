@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use build_api::{BuildRequest, Context, DockerfileSource, NoCache, TimeSource};
 
 use super::arguments::{build_args, labels};
+use super::remote::{Remote, remote};
 use super::values::{
-    add_host, allow, annotations, build_context, network, platforms, reference, remote_kind,
-    secret, ssh, ulimit, windows_versions,
+    add_host, allow, annotations, build_context, network, platforms, reference, secret, ssh,
+    ulimit, windows_versions,
 };
 use super::{UsageError, bytes, output};
 use crate::args::BuildArgs;
@@ -21,6 +22,8 @@ use crate::args::BuildArgs;
 pub(crate) struct Surroundings<'a> {
     /// The environment.
     pub(crate) variables: &'a BTreeMap<OsString, OsString>,
+    /// Whether there is something at a path.
+    pub(crate) exists: &'a dyn Fn(&Path) -> bool,
     /// Whether a path is a socket.
     pub(crate) is_socket: &'a dyn Fn(&Path) -> bool,
     /// The address at which steps reach this machine.
@@ -94,7 +97,7 @@ pub(crate) fn build_request(
             ));
         }
     }
-    let (context, dockerfile) = sources(args, stdin)?;
+    let (context, dockerfile) = sources(args, stdin, around)?;
     let tags = args.tag.iter().map(|tag| reference("--tag", tag)).collect::<Result<Vec<_>, _>>()?;
     if let Some(tag) = tags.iter().find(|tag| tag.digest().is_some()) {
         return Err(UsageError::new(
@@ -179,15 +182,11 @@ fn unique<T>(
     Ok(map)
 }
 
-fn sources(args: &BuildArgs, stdin: Stdin) -> Result<(Context, DockerfileSource), UsageError> {
-    for (what, path) in [("context", Some(&args.context)), ("Dockerfile", args.file.as_ref())] {
-        if let Some(kind) = path.and_then(|path| path.to_str()).and_then(remote_kind) {
-            return Err(UsageError::new(
-                format!("a {what} from {kind} is not supported yet"),
-                "fetch it first, and name the local path",
-            ));
-        }
-    }
+fn sources(
+    args: &BuildArgs,
+    stdin: Stdin,
+    around: &Surroundings<'_>,
+) -> Result<(Context, DockerfileSource), UsageError> {
     if args.context.as_os_str().is_empty() {
         return Err(UsageError::new(
             "the context is empty",
@@ -198,14 +197,26 @@ fn sources(args: &BuildArgs, stdin: Stdin) -> Result<(Context, DockerfileSource)
         Some(path) if path.as_os_str().is_empty() => {
             return Err(UsageError::new("--file is empty", "name a file"));
         }
-        Some(path) => DockerfileSource::Path(path.clone()),
+        Some(path) => match path.to_str().map(|text| remote("--file", text, around)).transpose()? {
+            Some(Some(Remote::File(address))) => DockerfileSource::Remote(address),
+            Some(Some(Remote::Repository(address))) => {
+                return Err(UsageError::new(
+                    format!("--file: `{address}` is a repository"),
+                    "make it the context, and name the file in it: `--file PATH ADDRESS`",
+                ));
+            }
+            _ => DockerfileSource::Path(path.clone()),
+        },
         None => DockerfileSource::Default,
     };
+    let context = match args.context.to_str().map(|text| remote("the context", text, around)) {
+        Some(found) => found?.map(|it| Context::Remote(it.into_address())),
+        None => None,
+    };
+    let context = context.unwrap_or_else(|| Context::Directory(args.context.clone()));
     let text = |text| DockerfileSource::Text { name: "-".to_owned(), text };
     match (stdin_use(args)?, stdin) {
-        (StdinUse::Dockerfile, Stdin::Text(dockerfile)) => {
-            Ok((Context::Directory(args.context.clone()), text(dockerfile)))
-        }
+        (StdinUse::Dockerfile, Stdin::Text(dockerfile)) => Ok((context, text(dockerfile))),
         (StdinUse::Context, Stdin::Text(_)) if args.file.is_some() => Err(UsageError::new(
             "there are two Dockerfiles: the one on standard input and that of --file",
             "leave out `--file`, or send a tar archive to standard input",
@@ -216,9 +227,7 @@ fn sources(args: &BuildArgs, stdin: Stdin) -> Result<(Context, DockerfileSource)
             "--file -: standard input is an archive, not a Dockerfile",
             "give the archive as context: `crossdock build -`",
         )),
-        (StdinUse::Nothing | StdinUse::Context | StdinUse::Dockerfile, _) => {
-            Ok((Context::Directory(args.context.clone()), file))
-        }
+        (StdinUse::Nothing | StdinUse::Context | StdinUse::Dockerfile, _) => Ok((context, file)),
     }
 }
 
@@ -285,6 +294,7 @@ pub(crate) mod tests {
                 &|path: &Path| path.extension().is_some_and(|extension| extension == "sock");
             Surroundings {
                 variables: &self.0,
+                exists: &|path: &Path| path == Path::new("."),
                 is_socket,
                 host_address: &|| IpAddr::from([192, 0, 2, 7]),
                 stdout_is_terminal: false,
@@ -374,9 +384,10 @@ pub(crate) mod tests {
             "--platform linux/amd64,, .",
             "--provenance=true .",
             "--sbom mode=max .",
-            "https://github.com/a/b.git",
-            "git@github.com:a/b.git",
-            "-f https://example.com/Dockerfile .",
+            "https://github.com/a/b.git?rev=1",
+            "s3://bucket/context.tar",
+            "file:///srv/repository.git",
+            "-f https://github.com/a/b.git .",
             "-o - -o type=oci .",
             "--annotation k=v -o out .",
             "--secret id=a,src=/a --secret id=a,src=/b .",
@@ -386,6 +397,28 @@ pub(crate) mod tests {
             let error = request(line).expect_err(line);
             assert!(error.hint.is_some(), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn contexts_and_dockerfiles_may_be_elsewhere() -> Result<(), UsageError> {
+        for address in [
+            "https://example.com/a/b.git#v1:sub",
+            "https://example.com/context.tar.gz",
+            "git@example.com:a/b.git",
+            "ssh://git@example.com/a",
+            "git://example.com/a",
+            "github.com/a/b",
+        ] {
+            assert_eq!(request(address)?.context, Context::Remote(address.to_owned()));
+        }
+        let request = request(
+            "-f https://example.com/Dockerfile --build-context a=https://example.com/a.git .",
+        )?;
+        let address = "https://example.com/Dockerfile".to_owned();
+        assert_eq!(request.dockerfile, DockerfileSource::Remote(address));
+        let address = "https://example.com/a.git".to_owned();
+        assert_eq!(request.contexts.get("a"), Some(&NamedContext::Remote(address)));
+        Ok(())
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod arguments;
 mod build;
 mod output;
+mod remote;
 mod text;
 mod values;
 

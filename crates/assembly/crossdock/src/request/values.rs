@@ -9,6 +9,7 @@ use build_api::{
 };
 use oci::{Platform, Reference};
 
+use super::remote::remote;
 use super::text::{fields, pair};
 use super::{Surroundings, UsageError};
 
@@ -461,7 +462,7 @@ pub(crate) fn build_context(
     let value = value.filter(|value| !value.is_empty()).ok_or_else(|| {
         UsageError::new(
             format!("{flag} `{text}` has no value"),
-            "write `NAME=DIRECTORY`, `NAME=docker-image://IMAGE` or `NAME=oci-layout://DIRECTORY`",
+            "write `NAME=DIRECTORY`, `NAME=docker-image://IMAGE`, `NAME=oci-layout://DIRECTORY` or `NAME=https://…`",
         )
     })?;
     let name = reference(flag, name)?.familiar();
@@ -483,39 +484,12 @@ pub(crate) fn build_context(
             _ => (layout, None),
         };
         NamedContext::OciLayout { path: around.path(path), tag, digest }
-    } else if let Some(kind) = remote_kind(value) {
-        return Err(UsageError::new(
-            format!("{flag} {name}: {kind} contexts are not supported yet"),
-            "fetch it first, and name the directory",
-        ));
+    } else if let Some(remote) = remote(&format!("{flag} {name}"), value, around)? {
+        NamedContext::Remote(remote.into_address())
     } else {
         NamedContext::Directory(around.path(value))
     };
     Ok((name, context))
-}
-
-/// What kind of remote context a text names, if it names one: `git`, `http`, or the scheme.
-pub(crate) fn remote_kind(text: &str) -> Option<&str> {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    match scheme {
-        Some("git" | "ssh") => Some("git"),
-        Some("http" | "https")
-            if text.split(['#', '?']).next().and_then(|url| url.strip_suffix(".git")).is_some() =>
-        {
-            Some("git")
-        }
-        Some("http" | "https") => Some("http"),
-        Some(other)
-            if !other.is_empty()
-                && other
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) =>
-        {
-            Some(other)
-        }
-        _ if text.starts_with("git@") || text.starts_with("github.com/") => Some("git"),
-        _ => None,
-    }
 }
 
 impl Surroundings<'_> {

@@ -186,8 +186,8 @@ fn named_contexts_are_directories_images_or_layouts() -> Test {
         "a=",
         "=b",
         "A B=c",
-        "a=https://example.com/x.git",
-        "a=git@example.com:x",
+        "a=https://example.com/x.git?rev=1",
+        "a=s3://bucket/x",
         "a=oci-layout://x@sha256:12",
         "a=docker-image://X y",
     ] {
@@ -198,16 +198,24 @@ fn named_contexts_are_directories_images_or_layouts() -> Test {
 
 #[test]
 fn remote_contexts_are_recognised_and_paths_are_not() {
-    for (text, kind) in [
-        ("https://github.com/a/b.git#main:sub", Some("git")),
-        ("https://example.com/x.tar.gz", Some("http")),
-        ("git@github.com:a/b", Some("git")),
-        ("github.com/a/b", Some("git")),
-        ("s3://bucket", Some("s3")),
-        ("./a", None),
-        ("a/b:c", None),
-        ("", None),
+    use super::super::remote::{Remote, remote};
+
+    let around = surroundings(&[]);
+    let found = |text: &str| remote("the context", text, &around.borrow());
+    for (text, is_repository) in [
+        ("https://github.com/a/b.git#main:sub", true),
+        ("https://example.com/x.tar.gz", false),
+        ("git@github.com:a/b", true),
+        ("github.com/a/b", true),
     ] {
-        assert_eq!(remote_kind(text), kind, "{text}");
+        let expected =
+            if is_repository { Remote::Repository(text.into()) } else { Remote::File(text.into()) };
+        assert_eq!(found(text), Ok(Some(expected)), "{text}");
+    }
+    for text in ["./a", "a/b:c", "", "."] {
+        assert_eq!(found(text), Ok(None), "{text}");
+    }
+    for text in ["s3://bucket", "file:///a", "https://h/b.git?nonsense=1"] {
+        assert!(found(text).is_err(), "{text}");
     }
 }
