@@ -8,12 +8,17 @@ use crate::args::{BuildArgs, PlanArgs, PlanFormat};
 use crate::failure::Failure;
 use crate::plan::{json, picture, text};
 use crate::progress::Mode;
+use crate::request::UsageError;
 use crate::session::Session;
 use report::{Event, Progress};
 
 /// Says what a build would do.
 pub(crate) fn plan(args: &PlanArgs, session: &Session<'_>) -> Result<(), Failure> {
     let (build, files) = divide(&args.build);
+    if let Some(other) = build.output.iter().find(|text| is_other_picture(text)) {
+        let hint = "name a file that ends in .svg; `rsvg-convert` makes other kinds of it";
+        return Err(UsageError::new(format!("--output {other}: a picture is SVG"), hint).into());
+    }
     let mode = match mode(&build, session)? {
         // There is nothing to show but notes.
         Mode::Tty { .. } | Mode::Plain => Mode::Plain,
@@ -66,6 +71,12 @@ fn divide(args: &BuildArgs) -> (BuildArgs, Vec<(PathBuf, PlanFormat)>) {
     (build, files)
 }
 
+/// Whether a picture seems to be wanted in a form that is not written. As an output of the build it would be a directory.
+fn is_other_picture(text: &str) -> bool {
+    let extension = Path::new(text).extension().and_then(|it| it.to_str()).unwrap_or_default();
+    !text.contains(['=', ',']) && ["png", "pdf", "jpg", "jpeg", "dot", "html"].contains(&extension)
+}
+
 fn plan_file(text: &str) -> Option<PlanFormat> {
     if text.contains(['=', ',']) {
         return None;
@@ -95,5 +106,6 @@ mod tests {
                 (PathBuf::from("dir/p.json"), PlanFormat::Json)
             ]
         );
+        assert!(is_other_picture("a/plan.png") && !is_other_picture("type=oci,dest=a.png"));
     }
 }
