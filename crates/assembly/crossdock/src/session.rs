@@ -68,6 +68,7 @@ impl<'a> Session<'a> {
             emulator_dirs: self.dirs(&self.settings.emulator_dirs),
             program_dirs: self.dirs(&[]),
             known_hosts: self.known_hosts(),
+            device_dirs: self.settings.device_dirs.clone(),
             threads: self.settings.threads,
             cancel: self.cancel()?,
             docker_host: self.environment.text("DOCKER_HOST").map(str::to_owned),

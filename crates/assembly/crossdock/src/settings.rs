@@ -29,6 +29,8 @@ pub(crate) struct SettingsFile {
     pub(crate) offline: bool,
     /// Emulators for foreign platforms.
     pub(crate) emulators: EmulatorSettings,
+    /// Directories with specifications of devices, in place of `/etc/cdi` and `/var/run/cdi`; the last is the strongest.
+    pub(crate) device_directories: Option<Vec<PathBuf>>,
     /// Registries by name: mirrors, insecure, ca.
     pub(crate) registries: registry::Hosts,
 }
@@ -94,6 +96,7 @@ pub(crate) struct Settings {
     pub(crate) time: Time,
     pub(crate) threads: usize,
     pub(crate) emulator_dirs: Vec<PathBuf>,
+    pub(crate) device_dirs: Vec<PathBuf>,
     pub(crate) emulators: BTreeMap<String, PathBuf>,
     pub(crate) emulator_image: Option<oci::Reference>,
     pub(crate) offline: bool,
@@ -193,6 +196,9 @@ impl Environment {
             time: file.time,
             threads: file.parallelism.map_or_else(processors, std::num::NonZeroUsize::get),
             emulator_dirs: file.emulators.directories,
+            device_dirs: file
+                .device_directories
+                .unwrap_or_else(|| executor::CDI_DIRECTORIES.iter().map(PathBuf::from).collect()),
             emulators: file.emulators.programs,
             emulator_image: file.emulators.image,
             offline: file.offline,

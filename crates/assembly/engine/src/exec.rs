@@ -26,6 +26,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) ssh: &'a std::collections::BTreeMap<String, SshSource>,
     pub(crate) stop: &'a AtomicBool,
     pub(crate) log_dir: PathBuf,
+    /// Where the machine's devices are specified.
+    pub(crate) device_dirs: &'a [PathBuf],
     pub(crate) reporter: Reporter<'a>,
 }
 
@@ -60,10 +62,6 @@ impl Runner<'_> {
         emulation: &emulation::Emulation,
     ) -> Result<TreeId, Failed> {
         let meta = op.meta.as_ref().ok_or_else(|| refused("a step without a process", None))?;
-        if let Some(device) = op.cdi_devices.iter().find(|device| !device.optional) {
-            let message = format!("device `{}` cannot be given to a step yet", device.name);
-            return Err(Failed::Before(refused(message, None)));
-        }
         let input =
             |number: i64| usize::try_from(number).ok().and_then(|at| inputs.get(at)).cloned();
         let root = op.mounts.iter().find(|mount| mount.dest == llb_root());
@@ -78,6 +76,7 @@ impl Runner<'_> {
         let mut mounts: Vec<Mount> = mounts.into_iter().flatten().collect();
         env.extend(emulation.env.iter().cloned());
         mounts.extend(emulation_mounts(emulation));
+        self.devices(op, &mut env, &mut mounts)?;
         self.secret_env(op, &mut env)?;
         proxy_env(meta, &mut env);
 
@@ -157,6 +156,40 @@ impl Runner<'_> {
         let tree = active.commit().map_err(failed("cannot keep what the step wrote"))?;
         drop(held);
         Ok(tree)
+    }
+
+    /// Adds what the step's devices are made of.
+    fn devices(
+        &self,
+        op: &pb::ExecOp,
+        env: &mut Vec<String>,
+        mounts: &mut Vec<Mount>,
+    ) -> Result<(), BuildError> {
+        if op.cdi_devices.is_empty() {
+            return Ok(());
+        }
+        let devices = executor::Devices::read(self.device_dirs);
+        for wanted in &op.cdi_devices {
+            match devices.find(&wanted.name) {
+                Ok(edits) => {
+                    env.extend(edits.env);
+                    mounts.extend(edits.mounts);
+                }
+                Err(error @ executor::CdiError::Unknown { .. }) if wanted.optional => {
+                    self.reporter.note(format!("{error}; the step runs without it"));
+                }
+                Err(error) => {
+                    let searched: Vec<String> =
+                        self.device_dirs.iter().map(|dir| dir.display().to_string()).collect();
+                    return Err(BuildError::Failed {
+                        message: error.to_string(),
+                        hint: Some(format!("specifications are in {}", searched.join(" and "))),
+                        source: None,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn mount(

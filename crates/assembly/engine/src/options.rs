@@ -36,6 +36,8 @@ pub struct EngineOptions {
     pub emulators: BTreeMap<String, PathBuf>,
     /// An image with emulators for this machine, searched before the directories.
     pub emulator_image: Option<Reference>,
+    /// Where devices for RUN --device are specified, the strongest last.
+    pub device_dirs: Vec<PathBuf>,
     /// Never use the network.
     pub offline: bool,
 }

@@ -61,6 +61,7 @@ pub(crate) fn prepare<T>(
         ssh: &request.ssh,
         stop: &stop,
         log_dir: engine.store.dir().join("logs"),
+        device_dirs: &engine.options.device_dirs,
         reporter,
     };
     let emulators = engine.emulators(&executed(&graph), progress)?;

@@ -7,6 +7,7 @@
 //!
 //! This crate knows nothing of images, layers, caches or LLB: it is given directories and gives back an exit.
 
+mod cdi;
 mod identity;
 mod network;
 mod root_directory;
@@ -19,6 +20,7 @@ mod system;
 mod users;
 mod wire;
 
+pub use cdi::{CDI_DIRECTORIES, CdiError, DeviceEdits, Devices};
 pub use identity::{EnterError, EnterOptions, Identity, IdentityKind, enter, identity};
 pub use run::{ExecError, Exit, Stream, Usage, run};
 pub use sandbox::maybe_sandbox;

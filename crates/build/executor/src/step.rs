@@ -104,6 +104,11 @@ pub enum MountKind {
         /// Whether the step may not write.
         read_only: bool,
     },
+    /// A device node of the host.
+    Device {
+        /// Trusted path on the host.
+        source: PathBuf,
+    },
     /// A stack of trees. Without `upper` it is read-only; with it, changes go there and are the caller's.
     Overlay {
         /// Unpacked layers, bottom first.

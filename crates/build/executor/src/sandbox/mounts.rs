@@ -11,6 +11,7 @@ use rustix::mount::{
 };
 
 use super::{Failure, While as _};
+use crate::IdentityKind;
 use crate::root_directory::{Found, Want, kind, resolve};
 use crate::step::{MountKind, Rootfs, Step};
 use crate::system::{self, NODEV, NOEXEC, NOSUID, RDONLY};
@@ -204,7 +205,9 @@ pub(super) fn open_sources(step: &Step) -> Result<(Opened, Vec<Opened>), Failure
     let mut mounts = Vec::with_capacity(step.mounts.len());
     for mount in &step.mounts {
         mounts.push(match &mount.kind {
-            MountKind::Bind { source, .. } => Opened::Bind { source: open_host(source)? },
+            MountKind::Bind { source, .. } | MountKind::Device { source } => {
+                Opened::Bind { source: open_host(source)? }
+            }
             MountKind::Overlay { lowers, upper, .. } => Opened::Overlay {
                 lowers: all(lowers)?,
                 upper: match upper {
@@ -333,6 +336,10 @@ fn tree(
             let inside = within(source.as_fd(), subpath.as_deref(), places)?;
             bind(inside.as_fd(), writable(*read_only)).or_cannot("mount a directory of the host")
         }
+        (MountKind::Device { source: path }, Opened::Bind { source }) => {
+            usable_device(spec, path, source)?;
+            bind(source.as_fd(), NOSUID | NOEXEC).or_cannot("mount a device of the host")
+        }
         (
             MountKind::Overlay { subpath, read_only, upper, .. },
             Opened::Overlay { lowers, upper: opened_upper },
@@ -376,6 +383,23 @@ fn tree(
         }
         _ => Err(Failure::step("a mount and its source do not match")),
     }
+}
+
+/// Refuses what is no device, and what a step could not open anyway: its root is nobody to the machine.
+fn usable_device(spec: &Spec, path: &Path, source: &OwnedFd) -> Result<(), Failure> {
+    let shown = path.display();
+    let stat = fstat(source).or_cannot(format!("look at `{shown}`"))?;
+    if !matches!(kind(&stat), FileType::CharacterDevice | FileType::BlockDevice) {
+        return Err(Failure::step(format!("`{shown}` is not a device")));
+    }
+    if stat.st_mode & 0o006 != 0o006 && spec.kind != IdentityKind::SingleId {
+        return Err(Failure::step(format!(
+            "device `{shown}` (mode {:04o}) is not open to everybody, and to this machine a step is nobody \
+             (`chmod o+rw {shown}`, or a udev rule that says MODE=\"0666\")",
+            stat.st_mode & 0o7777
+        )));
+    }
+    Ok(())
 }
 
 /// What `statfs` says of `/proc` (`linux/magic.h`).
