@@ -545,3 +545,92 @@ fn invalid_sddl_is_refused_with_its_place() {
     assert!(said.contains("Dockerfile.windows.toml:3: invalid SDDL: `FQ` is no right"), "{said}");
     assert!(said.contains("(at character 7)"), "{said}");
 }
+
+/// BuildKit tries, and fails when it comes to it.
+#[test]
+fn run_refused() {
+    let windows = Windows::new();
+    for run in ["RUN dir", "RUN [\"/bb/busybox\", \"rm\", \"-rf\", \"/Users\"]"] {
+        windows.registry.take_received();
+        let text = format!("FROM {{core}}\nCOPY a.txt /app/\n{run}\n");
+        let (said, code) = windows.run(&files(), &text, "--platform windows/amd64");
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("RUN cannot execute in a Windows stage"), "{said}");
+        assert!(said.contains("--> Dockerfile:3:1"), "{said}");
+        let layers = windows.registry.image("core:1").manifest("windows/amd64").layers.clone();
+        let received = windows.registry.take_received();
+        let fetched = |layer: &oci::Descriptor| {
+            received.iter().any(|it| it.path.ends_with(layer.digest.as_str()))
+        };
+        assert!(!layers.iter().any(fetched), "nothing was done before");
+    }
+}
+
+/// BuildKit takes the first that fits and gives it the version that was asked for.
+#[test]
+fn multi_osversion() {
+    let windows = Windows::new();
+    let versions = ["10.0.17763.6775", "10.0.20348.3091", "10.0.26100.2894"];
+    let entries = versions.map(|version| {
+        let platform: Platform = format!("windows({version})/amd64").parse().expect("a platform");
+        let layer = WindowsLayer::new()
+            .directory("Files", 16, "")
+            .directory("Files/App", 18, "")
+            .file("Files/version.txt", version.as_bytes());
+        let history = ["COPY version.txt"];
+        windows.registry.add_windows_image(
+            "many",
+            version,
+            &platform,
+            vec![layer.finish()],
+            &history,
+        )
+    });
+    let index = oci::Index::new(entries.to_vec());
+    let bytes = oci::Document::write(index).raw;
+    windows
+        .registry
+        .put_manifest("many", "1", oci::media_type::OCI_INDEX, bytes.to_vec())
+        .expect("an index can be kept");
+    let text = format!("FROM {}\nCOPY a.txt C:/app/\n", windows.registry.name("many:1"));
+    for version in versions {
+        let build = version.rsplit_once('.').map_or(version, |(build, _)| build);
+        let (said, code) =
+            windows.run(&files(), &text, &format!("--platform windows({build})/amd64"));
+        assert_eq!(code, 0, "{said}");
+        let image = windows.registry.image("app:1");
+        assert_eq!(image.config("windows/amd64").os_version, version);
+        assert_eq!(
+            image.layers("windows/amd64")[0][2].1.kind,
+            Kind::File(version.as_bytes().to_vec())
+        );
+        let expected = ["DIR App 755 18 -", "REG App/a.txt 644 32 SD_FILE"];
+        assert_eq!(windows.shown("windows/amd64", 1), [expected]);
+    }
+    let (said, code) = windows.run(&files(), &text, "--platform windows(10.0.14393)/amd64");
+    assert_eq!(code, 1);
+    assert!(said.contains("10.0.20348.3091"), "the builds on offer are listed: {said}");
+}
+
+/// Whatever an earlier build over another base left in the store.
+#[test]
+fn copy_link_over_another_base() {
+    let windows = Windows::new();
+    let base = |attributes| {
+        WindowsLayer::new()
+            .directory("Files", 16, "")
+            .directory("Files/Mine", attributes, windows::SD_USER)
+            .finish()
+    };
+    let platform: Platform = "windows(10.0.20348.3091)/amd64".parse().expect("a platform");
+    for attributes in [18, 17, 18] {
+        let layers = vec![base(attributes)];
+        windows.registry.add_windows_image("other", "1", &platform, layers, &["COPY mine"]);
+        let text = format!("FROM {}\nCOPY --link a.txt /mine/\n", windows.registry.name("other:1"));
+        let (said, code) = windows.run(&files(), &text, "--pull --platform windows/amd64");
+        assert_eq!(code, 0, "{said}");
+        let directory = format!("DIR Mine 755 {attributes} SD_USER");
+        let expected = [directory.as_str(), "REG Mine/a.txt 644 32 SD_FILE"];
+        assert_eq!(windows.shown("windows/amd64", 1), [expected]);
+    }
+}

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use build_api::BuildError;
-use fstree::{Changeset, Entry, Kind, Mtime, RelPath, TreeError, TreeView, WINDOWS_XATTRS};
+use fstree::{Changeset, Kind, Mtime, RelPath, TreeError, TreeView, WINDOWS_XATTRS};
 use layer::{WINDOWS_ATTRIBUTES_XATTR, WINDOWS_SECURITY_XATTR, WindowsBase, WindowsHeaders};
 use llb::pb;
 use oci::{History, ImageConfig, Platform, media_type};
@@ -104,7 +104,7 @@ impl Build<'_> {
         for layer in layers {
             match layer.layer().kind() {
                 _ if layer.is_own_of_windows() && !own => {}
-                LayerKind::Blob(blob) if layer.key().is_none() && blob.windows => {
+                LayerKind::Blob(blob) if blob.windows => {
                     base.add_headers(&self.windows_headers(blob)?);
                 }
                 _ => {
@@ -176,46 +176,49 @@ impl Build<'_> {
         platform: &Platform,
         layers: &[StackLayer],
     ) -> Result<Option<Arc<WindowsBase>>, BuildError> {
-        // A layer that is packed already was packed with them.
-        let unpacked = |layer: &&StackLayer| !matches!(layer.layer().kind(), LayerKind::Blob(_));
-        if !platform.is_windows() || !layers.iter().any(|layer| unpacked(&layer)) {
+        // Also of layers that were packed in an earlier build: over another base they are packed again.
+        if !platform.is_windows() || layers.iter().all(|layer| layer.key().is_none()) {
             return Ok(None);
         }
         let of_image: Vec<StackLayer> =
             layers.iter().filter(|layer| layer.key().is_none()).cloned().collect();
         let base = self.windows_stack(&of_image, false)?;
-        for layer in layers.iter().filter(unpacked) {
+        for layer in layers.iter().filter(|layer| layer.key().is_some()) {
+            if let LayerKind::Blob(blob) = layer.layer().kind()
+                && blob.windows
+            {
+                for (path, target) in self.windows_headers(blob)?.paths() {
+                    ask(&base, path, target);
+                }
+                continue;
+            }
             let changes = self
                 .snapshots
                 .layer_changes(layer.layer(), self.fetcher)
                 .map_err(failed("cannot read a layer"))?;
-            changes.iter().for_each(|entry| ask(&base, entry));
+            for entry in changes.iter().filter(|entry| !entry.path.is_root()) {
+                match &entry.kind {
+                    Kind::Symlink(target) => ask(&base, &entry.path, Some(target)),
+                    // What it hides is removed name by name.
+                    Kind::Directory { opaque: true } => drop(base.files().next()),
+                    _ => ask(&base, &entry.path, None),
+                }
+            }
         }
         let base = if base.was_missed() { self.windows_stack(&of_image, true)? } else { base };
         Ok(Some(Arc::new(base)))
     }
 }
 
-/// Asks of the base all that packing an entry will ask: what is at its path, and where a link leads.
-fn ask(base: &WindowsBase, entry: &Entry) {
-    if entry.path.is_root() {
-        return;
-    }
-    base.find(&entry.path);
-    match &entry.kind {
-        Kind::Symlink(target) => {
-            let target = windows_target(&entry.path, target);
-            // Followed through links of the base, too.
-            if let Some(target) =
-                target.and_then(|target| fstree::resolve(base, &target, true).ok())
-                && !target.is_root()
-            {
-                base.find(&target);
-            }
-        }
-        // What it hides is removed name by name.
-        Kind::Directory { opaque: true } => drop(base.files().next()),
-        _ => {}
+/// Asks of the base all that packing will ask of a path: what is there, and where a link leads.
+fn ask(base: &WindowsBase, path: &RelPath, link: Option<&[u8]>) {
+    base.find(path);
+    // Followed through links of the base, too.
+    if let Some(target) = link.and_then(|target| windows_target(path, target))
+        && let Ok(target) = fstree::resolve(base, &target, true)
+        && !target.is_root()
+    {
+        base.find(&target);
     }
 }
 

@@ -575,7 +575,9 @@ impl Build<'_> {
             let Some(layer) = layers.last() else { continue };
             // A Windows layer does not hold the owners and modes that a Linux one made of the same files has.
             let blob = packed.iter().find(|(it, blob)| it.is(layer) && blob.windows == windows);
-            let blob = blob.map(|(_, blob)| blob.clone());
+            // Packed, a layer that was made on its own has the folders of what it was put on, which may be another next time.
+            let alone = windows && node.base().is_none();
+            let blob = blob.filter(|_| !alone).map(|(_, blob)| blob.clone());
             if let Some(record) = LayerRecord::of(layer, blob) {
                 let keys: Vec<String> = keys.iter().map(|key| records::key(node, key)).collect();
                 records::record(self.store, &keys, &record)

@@ -100,6 +100,14 @@ impl WindowsHeaders {
         });
     }
 
+    /// The paths that the layer has something at or removes; for links with their targets as the layer has them.
+    pub fn paths(&self) -> impl Iterator<Item = (&RelPath, Option<&[u8]>)> {
+        self.members.iter().map(|member| match &member.kind {
+            HeaderKind::Link { target, .. } => (&member.path, Some(target.as_slice())),
+            _ => (&member.path, None),
+        })
+    }
+
     /// As bytes that [`decode`](Self::decode) takes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

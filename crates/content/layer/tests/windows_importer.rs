@@ -47,7 +47,7 @@ fn tar(members: &[Member<'_>]) -> Vec<u8> {
                 header.records.remove(name.as_bytes());
             }
         }
-        header.size = if kind == MemberKind::File { 1 } else { 0 };
+        header.size = u64::from(kind == MemberKind::File);
         tar.start(&header).unwrap();
         if kind == MemberKind::File {
             tar.write_all(b"x").unwrap();
