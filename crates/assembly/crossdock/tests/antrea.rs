@@ -1,6 +1,6 @@
 //! What Antrea's Dockerfiles ask of a build, run with the real program.
 
-use testkit::{Context, Program};
+use testkit::{Context, Program, Registry};
 
 fn busybox() -> Vec<u8> {
     fs_err::read("/bin/busybox").expect("busybox is installed (Debian package busybox-static)")
@@ -148,4 +148,45 @@ fn f21_setuid_bits_and_owners_of_steps_are_kept() {
     );
     let told = build(&program, &context, "");
     assert!(told.contains("4755 1 2 /copied/su"), "mode and owner of the step are kept: {told}");
+}
+
+#[test]
+fn f20_a_windows_stage_of_copy_and_env_keeps_the_base() {
+    let (program, registry) = (Program::new(), Registry::start());
+    let base = registry.name("hpc:1");
+    let line = format!("windows base hpc -q --platform windows/amd64 -t {base} --push");
+    assert!(program.command(&line).output().expect("it starts").status.success());
+    let context = Context::with_dockerfile(&format!(
+        "FROM --platform=linux/amd64 scratch AS build\nCOPY agent.exe /go/k/\nFROM {base}\n\
+         ENV PATH=\"C:\\Windows\\system32;C:\\v1.0\\;\"\nCOPY --from=build /go/k /k\n"
+    ))
+    .file("agent.exe", "MZ");
+    let arguments = format!("--platform windows/amd64 -t {} --push", registry.name("agent:1"));
+    build(&program, &context, &arguments);
+    let image = registry.image("agent:1");
+    let config = image.config("windows/amd64");
+    assert_eq!((config.os.as_str(), config.os_version.as_str()), ("windows", ""));
+    assert_eq!(config.config.cmd.unwrap_or_default(), ["c:\\windows\\system32\\cmd.exe"]);
+    assert_eq!(config.config.env, ["PATH=C:\\Windows\\system32;C:\\v1.0\\;"]);
+    let layers = image.layers("windows/amd64");
+    let names: Vec<&str> = layers[1].iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["Hives", "Files", "Files/k", "Files/k/agent.exe"]);
+}
+
+#[test]
+fn f22_steps_are_given_the_proxy_and_images_are_not() {
+    let program = Program::new();
+    let context = with_shell("RUN echo \"proxy is $HTTPS_PROXY $https_proxy\"\n");
+    let told = build(
+        &program,
+        &context,
+        "--build-arg HTTPS_PROXY=http://proxy.example:3128 -o type=oci,dest=image.tar",
+    );
+    assert!(
+        told.contains("proxy is http://proxy.example:3128 http://proxy.example:3128"),
+        "{told}"
+    );
+    let image = fs_err::read(context.path().join("image.tar")).expect("it was written");
+    let written = image.windows(13).any(|bytes| bytes == b"proxy.example");
+    assert!(!written, "the proxy is in no document of the image");
 }
