@@ -7,7 +7,7 @@ use crate::instruction::{
     Argument, CommandLine, CopyFiles, From, Healthcheck, Heredoc, InlineFile, Network, Onbuild,
     Pair, Run, Security, Word,
 };
-use crate::parse::{KEYWORDS, Parser, Parts, heredoc, json};
+use crate::parse::{Parser, Parts, heredoc, json, known_keyword};
 use crate::split;
 
 impl Parser<'_> {
@@ -212,6 +212,7 @@ impl Parser<'_> {
     pub(crate) fn arguments(&mut self, parts: &Parts<'_>) -> Option<Vec<Argument>> {
         self.no_flags(parts);
         let pieces = split::by_quotes(parts.rest, parts.rest_at, self.reader.escape);
+        self.words += pieces.len();
         if pieces.is_empty() {
             self.at_least_one(parts, "ARG");
             return None;
@@ -234,6 +235,7 @@ impl Parser<'_> {
     pub(crate) fn pairs(&mut self, parts: &Parts<'_>, name: &str) -> Option<Vec<Pair>> {
         self.no_flags(parts);
         let pieces = split::by_quotes(parts.rest, parts.rest_at, self.reader.escape);
+        self.words += pieces.len();
         let Some(first) = pieces.first() else {
             self.at_least_one(parts, name);
             return None;
@@ -366,22 +368,22 @@ impl Parser<'_> {
             return None;
         }
         let inner = self.parts(parts.line, parts.rest_at);
-        match inner.keyword.text.to_uppercase().as_str() {
-            "ONBUILD" => {
+        match known_keyword(&inner.keyword.text) {
+            Some("ONBUILD") => {
                 let message = "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed";
                 self.error(message, inner.keyword.span);
                 return None;
             }
-            keyword @ ("MAINTAINER" | "FROM") => {
+            Some(keyword @ ("MAINTAINER" | "FROM")) => {
                 let message = format!("{keyword} isn't allowed as an ONBUILD trigger");
                 self.error(message, inner.keyword.span);
                 return None;
             }
-            keyword if !KEYWORDS.contains(&keyword) => {
+            None => {
                 self.unknown(&inner, None);
                 return None;
             }
-            _ => {}
+            Some(_) => {}
         }
         let mut trigger = parts.line.text.get(parts.rest_at..).unwrap_or_default().to_owned();
         for heredoc in &parts.heredocs {

@@ -79,13 +79,13 @@ pub struct Word {
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// `ADD`.
-    Add(CopyFiles),
+    Add(Box<CopyFiles>),
     /// `ARG`.
     Arg(Vec<Argument>),
     /// `CMD`.
     Cmd(CommandLine),
     /// `COPY`.
-    Copy(CopyFiles),
+    Copy(Box<CopyFiles>),
     /// `ENTRYPOINT`.
     Entrypoint(CommandLine),
     /// `ENV`.
@@ -93,9 +93,9 @@ pub enum Kind {
     /// `EXPOSE`.
     Expose(Vec<Word>),
     /// `FROM`.
-    From(From),
+    From(Box<From>),
     /// `HEALTHCHECK`.
-    Healthcheck(Healthcheck),
+    Healthcheck(Box<Healthcheck>),
     /// `LABEL`.
     Label(Vec<Pair>),
     /// `MAINTAINER`.

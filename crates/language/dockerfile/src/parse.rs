@@ -1,10 +1,11 @@
 use std::ops::Range;
 
-use report::{Diagnostic, SourceText, Span, did_you_mean};
+use report::{Diagnostic, Severity, SourceText, Span, did_you_mean};
 
 use crate::expand::{Expand, expand};
 use crate::flags::{Flag, Flags, Takes};
-use crate::instruction::{Dockerfile, Heredoc, Instruction, Kind, Stage, Word};
+use crate::instruction::{Dockerfile, From, Heredoc, Instruction, Kind, Stage, Word};
+use crate::limits::{MAX_ERRORS, MAX_INSTRUCTIONS, MAX_STAGES, MAX_WARNINGS, MAX_WORDS};
 use crate::lines::{Line, Reader};
 use crate::split;
 use crate::syntax::TokenKind;
@@ -31,22 +32,32 @@ pub(crate) const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
+/// The instruction that a keyword names, in any case.
+pub(crate) fn known_keyword(word: &str) -> Option<&'static str> {
+    KEYWORDS.into_iter().find(|known| known.eq_ignore_ascii_case(word))
+}
+
 /// Reads a Dockerfile. What is wrong with it is told in the result's diagnostics; the rest is read nevertheless.
 pub fn parse(source: &SourceText) -> Dockerfile {
     let mut parser = Parser {
         reader: Reader::new(&source.text, '\\', true),
         diagnostics: Vec::new(),
         fixed: None,
+        words: 0,
     };
+    let mut findings = Findings::default();
     let mut preamble = Vec::new();
     let mut stages: Vec<Stage> = Vec::new();
     let mut previous = None;
+    let mut count = 0;
     while let Some(line) = parser.reader.next() {
         let instruction = parser.instruction(&line, previous.as_ref());
-        previous = Some(instruction.keyword.text.to_uppercase());
+        previous = Some(instruction.keyword.text.clone());
+        count += 1;
+        let span = instruction.span;
         match (&instruction.kind, stages.last_mut()) {
             (Kind::From(from), _) => {
-                let from = from.clone();
+                let from = From::clone(from);
                 stages.push(Stage { start: instruction, from, body: Vec::new() });
             }
             (Kind::Arg(_) | Kind::Invalid, None) => preamble.push(instruction),
@@ -60,26 +71,19 @@ pub fn parse(source: &SourceText) -> Dockerfile {
             }
             (_, Some(stage)) => stage.body.push(instruction),
         }
+        parser.diagnostics.append(&mut parser.reader.diagnostics);
+        findings.take(&mut parser.diagnostics);
+        if let Some(reason) = findings.enough(count, stages.len(), parser.words) {
+            findings.kept.push(Diagnostic::error(reason, span));
+            break;
+        }
     }
     let end = Span::new(source.text.len(), source.text.len());
-    if previous.is_none() {
-        parser.diagnostics.push(
-            Diagnostic::error("the Dockerfile has no instructions", end)
-                .hint("begin with FROM and the name of an image"),
-        );
-    } else if stages.is_empty() && parser.diagnostics.is_empty() {
-        parser.diagnostics.push(
-            Diagnostic::error("dockerfile contains no stages to build", end)
-                .hint("begin a stage with FROM and the name of an image"),
-        );
-    }
-    let Parser { mut reader, mut diagnostics, .. } = parser;
-    diagnostics.append(&mut reader.diagnostics);
-    for diagnostic in &mut diagnostics {
-        diagnostic.source = Some(source.clone());
-    }
-    diagnostics.sort_by_key(|diagnostic| diagnostic.span);
-    Dockerfile {
+    parser.diagnostics.append(&mut parser.reader.diagnostics);
+    findings.take(&mut parser.diagnostics);
+    let diagnostics = findings.finish(end);
+    let Parser { reader, .. } = parser;
+    let mut file = Dockerfile {
         source: source.clone(),
         syntax: reader.tokens.finish(&source.text),
         escape: reader.escape,
@@ -87,6 +91,69 @@ pub fn parse(source: &SourceText) -> Dockerfile {
         preamble,
         stages,
         diagnostics,
+    };
+    if previous.is_none() && file.diagnostics.is_empty() {
+        file.diagnostics.push(
+            Diagnostic::error("the Dockerfile has no instructions", end)
+                .hint("begin with FROM and the name of an image"),
+        );
+    } else if file.stages.is_empty() && file.diagnostics.is_empty() {
+        file.diagnostics.push(
+            Diagnostic::error("dockerfile contains no stages to build", end)
+                .hint("begin a stage with FROM and the name of an image"),
+        );
+    }
+    for diagnostic in &mut file.diagnostics {
+        diagnostic.source = Some(source.clone());
+    }
+    file.diagnostics.sort_by_key(|diagnostic| diagnostic.span);
+    file
+}
+
+/// Diagnostics of a file, as many as somebody may want to read.
+#[derive(Default)]
+struct Findings {
+    kept: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    fn take(&mut self, found: &mut Vec<Diagnostic>) {
+        for diagnostic in found.drain(..) {
+            let (count, most) = match diagnostic.severity {
+                Severity::Error => (&mut self.errors, MAX_ERRORS),
+                Severity::Warning => (&mut self.warnings, MAX_WARNINGS),
+            };
+            *count += 1;
+            if *count <= most {
+                self.kept.push(diagnostic);
+            }
+        }
+    }
+
+    /// Why not to read on.
+    fn enough(&self, instructions: usize, stages: usize, words: usize) -> Option<String> {
+        if self.errors > MAX_ERRORS {
+            Some(format!("more than {MAX_ERRORS} errors: what follows is not read"))
+        } else if instructions > MAX_INSTRUCTIONS {
+            Some(format!("a Dockerfile may have {MAX_INSTRUCTIONS} instructions"))
+        } else if stages > MAX_STAGES {
+            Some(format!("a Dockerfile may have {MAX_STAGES} stages"))
+        } else if words > MAX_WORDS {
+            Some(format!("the instructions of a Dockerfile may have {MAX_WORDS} words"))
+        } else {
+            None
+        }
+    }
+
+    fn finish(mut self, end: Span) -> Vec<Diagnostic> {
+        if let Some(more @ 1..) = self.warnings.checked_sub(MAX_WARNINGS) {
+            let message = format!("{more} more warnings are not shown");
+            let severity = Severity::Warning;
+            self.kept.push(Diagnostic { severity, ..Diagnostic::error(message, end) });
+        }
+        self.kept
     }
 }
 
@@ -96,12 +163,13 @@ pub fn parse_trigger(text: &str, span: Span) -> Result<Instruction, Vec<Diagnost
         reader: Reader::new(text, '\\', false),
         diagnostics: Vec::new(),
         fixed: Some(span),
+        words: 0,
     };
     let instruction = parser.reader.next().map(|line| parser.instruction(&line, None));
     let more = parser.reader.next().is_some();
     match instruction {
         Some(instruction) if !more => {
-            let wrong = |found: &Diagnostic| found.severity == report::Severity::Error;
+            let wrong = |found: &Diagnostic| found.severity == Severity::Error;
             if parser.diagnostics.iter().any(wrong) {
                 return Err(parser.diagnostics);
             }
@@ -119,6 +187,8 @@ pub(crate) struct Parser<'a> {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// The place everything gets; for triggers, which come from elsewhere.
     pub(crate) fixed: Option<Span>,
+    /// Words so far, of all instructions.
+    pub(crate) words: usize,
 }
 
 /// An instruction's parts before they are understood.
@@ -155,12 +225,14 @@ impl Parser<'_> {
         }
         let mut parts = self.parts(line, 0);
         self.mark(line, &parts);
-        let known = KEYWORDS.contains(&parts.keyword.text.to_uppercase().as_str());
+        self.words += parts.flags.len() + parts.json.as_ref().map_or(0, Vec::len);
+        let known = known_keyword(&parts.keyword.text);
         if parts.may_have_heredocs(self.reader.escape) && line.text.contains("<<") {
             parts.heredocs = self.heredocs(line);
         }
-        let kind = if known {
-            self.kind(&parts)
+        self.words += parts.heredocs.len();
+        let kind = if let Some(keyword) = known {
+            self.kind(keyword, &parts)
         } else {
             self.unknown(&parts, previous);
             Kind::Invalid
@@ -194,7 +266,7 @@ impl Parser<'_> {
             Diagnostic::error(format!("unknown instruction: {word}"), parts.keyword.span);
         if let Some(guess) = did_you_mean(word, KEYWORDS) {
             diagnostic = diagnostic.hint(format!("did you mean {guess}?"));
-        } else if previous.is_some_and(|keyword| keyword == "RUN") {
+        } else if previous.is_some_and(|keyword| keyword.eq_ignore_ascii_case("RUN")) {
             let escape = self.reader.escape;
             diagnostic = diagnostic
                 .hint(format!("if it continues the RUN above, end that line with `{escape}`"));
@@ -254,6 +326,8 @@ impl Parser<'_> {
                             "end it with a line that has nothing but `{}`",
                             found.name
                         )));
+                        // The file has come to its end; of the others there is nothing to say.
+                        return heredocs;
                     }
                     body.unwrap_or_default().clone_into(&mut found.body);
                     heredocs.push(found);
@@ -265,24 +339,23 @@ impl Parser<'_> {
         heredocs
     }
 
-    pub(crate) fn kind(&mut self, parts: &Parts<'_>) -> Kind {
+    fn kind(&mut self, keyword: &str, parts: &Parts<'_>) -> Kind {
         let before = self.diagnostics.len();
-        let keyword = parts.keyword.text.to_uppercase();
         if let Some(Err(message)) = json(parts.rest)
-            && !matches!(keyword.as_str(), "ENV" | "LABEL" | "ARG" | "FROM" | "USER" | "WORKDIR")
+            && !matches!(keyword, "ENV" | "LABEL" | "ARG" | "FROM" | "USER" | "WORKDIR")
         {
             let span = self.rest_span(parts);
             self.error(message, span);
             return Kind::Invalid;
         }
-        let kind = match keyword.as_str() {
-            "ADD" => self.copy(parts, "ADD").map(Kind::Add),
+        let kind = match keyword {
+            "ADD" => self.copy(parts, "ADD").map(Box::new).map(Kind::Add),
             "ARG" => self.arguments(parts).map(Kind::Arg),
             "CMD" => {
                 self.no_flags(parts);
                 Some(Kind::Cmd(self.command(parts)))
             }
-            "COPY" => self.copy(parts, "COPY").map(Kind::Copy),
+            "COPY" => self.copy(parts, "COPY").map(Box::new).map(Kind::Copy),
             "ENTRYPOINT" => {
                 self.no_flags(parts);
                 Some(Kind::Entrypoint(self.command(parts)))
@@ -292,8 +365,8 @@ impl Parser<'_> {
                 ports.sort_by(|a, b| a.text.cmp(&b.text));
                 Kind::Expose(ports)
             }),
-            "FROM" => self.from(parts).map(Kind::From),
-            "HEALTHCHECK" => self.healthcheck(parts).map(Kind::Healthcheck),
+            "FROM" => self.from(parts).map(Box::new).map(Kind::From),
+            "HEALTHCHECK" => self.healthcheck(parts).map(Box::new).map(Kind::Healthcheck),
             "LABEL" => self.pairs(parts, "LABEL").map(Kind::Label),
             "MAINTAINER" => {
                 let message = "Maintainer instruction is deprecated in favor of using label";
@@ -312,7 +385,7 @@ impl Parser<'_> {
             "WORKDIR" => self.single(parts, "WORKDIR").map(Kind::Workdir),
             _ => None,
         };
-        let wrong = |found: &Diagnostic| found.severity == report::Severity::Error;
+        let wrong = |found: &Diagnostic| found.severity == Severity::Error;
         let failed = self.diagnostics.get(before..).is_some_and(|new| new.iter().any(wrong));
         // A stage is a stage even if a flag of its FROM is wrong: what follows belongs to it.
         match kind {
@@ -331,13 +404,14 @@ impl Parser<'_> {
         Word { span: self.span(parts.line, &piece.range), text: piece.text }
     }
 
-    pub(crate) fn words(&self, parts: &Parts<'_>) -> Vec<Word> {
+    pub(crate) fn words(&mut self, parts: &Parts<'_>) -> Vec<Word> {
         let pieces = split::by_spaces(parts.rest, parts.rest_at);
+        self.words += pieces.len();
         pieces.into_iter().map(|piece| self.word(parts, piece)).collect()
     }
 
     /// The items of a JSON array, or words separated by spaces.
-    pub(crate) fn json_or_words(&self, parts: &Parts<'_>) -> Vec<Word> {
+    pub(crate) fn json_or_words(&mut self, parts: &Parts<'_>) -> Vec<Word> {
         match &parts.json {
             Some(items) => {
                 let span = self.rest_span(parts);
