@@ -66,6 +66,8 @@ pub struct Expanded {
     pub matched: BTreeSet<String>,
     /// Names of variables that were asked for and are not set.
     pub unmatched: BTreeSet<String>,
+    /// What it cost, about one for each byte that was looked at: who expands many texts bounds the sum.
+    pub work: usize,
 }
 
 /// Why a text could not be expanded.
@@ -76,6 +78,8 @@ pub struct ExpandError {
     pub text: String,
     /// What is wrong with it.
     pub reason: String,
+    /// What finding out cost.
+    pub work: usize,
 }
 
 /// Replaces variables, quotes and escapes in `text`.
@@ -87,19 +91,28 @@ pub fn expand(text: &str, how: Expand, variables: &dyn Variables) -> Result<Expa
         variables,
         room: text.len() + ROOM,
         depth: 0,
+        work: text.len(),
         matched: BTreeSet::new(),
         unmatched: BTreeSet::new(),
     };
     match lexer.until(None, how.raw_escapes) {
         Ok((text, words)) => {
-            Ok(Expanded { text, words, matched: lexer.matched, unmatched: lexer.unmatched })
+            let (matched, unmatched) = (lexer.matched, lexer.unmatched);
+            Ok(Expanded { work: lexer.work + text.len(), text, words, matched, unmatched })
         }
-        Err(reason) => Err(ExpandError { text: text.chars().take(200).collect(), reason }),
+        Err(reason) => {
+            let text = text.chars().take(200).collect();
+            Err(ExpandError { text, reason, work: lexer.work })
+        }
     }
 }
 
 /// What variables may add to a text, in bytes: `ENV A=$A$A` a hundred times must not fill the memory.
 const ROOM: usize = 1 << 20;
+/// Bytes of values that may be looked at for one text, and steps of patterns in it.
+const WORK: usize = 1 << 26;
+/// What asking for a variable costs besides its value.
+const LOOKUP: usize = 1024;
 /// How deep `${a:-${b:-…}}` may go.
 const DEPTH: usize = 64;
 
@@ -110,6 +123,7 @@ struct Lexer<'a> {
     variables: &'a dyn Variables,
     room: usize,
     depth: usize,
+    work: usize,
     matched: BTreeSet<String>,
     unmatched: BTreeSet<String>,
 }
@@ -322,7 +336,7 @@ impl Lexer<'_> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(match self.get(&name) {
+            return Ok(match self.get(&name)? {
                 None if self.how.skip_unset => format!("${name}"),
                 value => value.unwrap_or_default(),
             });
@@ -336,7 +350,7 @@ impl Lexer<'_> {
         let name = self.name();
         match self.next() {
             None => Err("syntax error: missing '}'".to_owned()),
-            Some('}') => Ok(match self.get(&name) {
+            Some('}') => Ok(match self.get(&name)? {
                 None if self.how.skip_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default(),
             }),
@@ -358,7 +372,7 @@ impl Lexer<'_> {
             return Err(format!("unsupported modifier ({spelled}) in substitution"));
         }
         let (word, _) = self.word_until('}', cuts)?;
-        let value = self.get(name);
+        let value = self.get(name)?;
         if self.how.skip_unset && value.is_none() {
             return Ok(format!("${{{name}{spelled}{word}}}"));
         }
@@ -379,12 +393,14 @@ impl Lexer<'_> {
                 let longest = word.starts_with(modifier);
                 let text = word.strip_prefix(modifier).unwrap_or(&word);
                 let invalid = |error| format!("invalid pattern ({text}) in substitution: {error}");
-                let mut pattern = Pattern::parse(text).map_err(invalid)?;
+                let left = WORK.saturating_sub(self.work);
+                let mut pattern = Pattern::parse(text, left).map_err(invalid)?;
                 let value = value.unwrap_or_default();
                 let cut = match modifier {
                     '#' => pattern.trim_start(&value, longest),
                     _ => pattern.trim_end(&value, longest),
                 };
+                self.work += pattern.cost();
                 cut.map_err(invalid)
             }
         }
@@ -407,13 +423,16 @@ impl Lexer<'_> {
             Ok((replacement, _)) => replacement,
             Err(error) => return Err(ended(self, error, "'}'")),
         };
-        let value = self.get(name);
+        let value = self.get(name)?;
         if self.how.skip_unset && value.is_none() {
             return Ok(format!("${{{name}/{text}/{replacement}}}"));
         }
         let invalid = |error| format!("invalid pattern ({text}) in substitution: {error}");
-        let mut pattern = Pattern::parse(&text).map_err(invalid)?;
-        pattern.replace(&value.unwrap_or_default(), &replacement, all).map_err(invalid)
+        let left = WORK.saturating_sub(self.work);
+        let mut pattern = Pattern::parse(&text, left).map_err(invalid)?;
+        let replaced = pattern.replace(&value.unwrap_or_default(), &replacement, all, self.room);
+        self.work += pattern.cost();
+        replaced.map_err(invalid)
     }
 
     fn word_until(
@@ -447,11 +466,17 @@ impl Lexer<'_> {
         name.to_owned()
     }
 
-    fn get(&mut self, name: &str) -> Option<String> {
+    fn get(&mut self, name: &str) -> Result<Option<String>, String> {
         let value = self.variables.get(name);
+        self.work += LOOKUP + value.as_ref().map_or(0, String::len);
+        if self.work > WORK {
+            return Err("replacing its variables takes too long".to_owned());
+        }
         let seen = if value.is_some() { &mut self.matched } else { &mut self.unmatched };
-        seen.insert(name.to_owned());
-        value
+        if !seen.contains(name) {
+            seen.insert(name.to_owned());
+        }
+        Ok(value)
     }
 }
 

@@ -123,7 +123,7 @@ impl Findings {
         for diagnostic in found.drain(..) {
             let (count, most) = match diagnostic.severity {
                 Severity::Error => (&mut self.errors, MAX_ERRORS),
-                Severity::Warning => (&mut self.warnings, MAX_WARNINGS),
+                _ => (&mut self.warnings, MAX_WARNINGS),
             };
             *count += 1;
             if *count <= most {

@@ -7,10 +7,12 @@ pub(crate) enum PatternError {
     Escape(String),
     #[error("it takes too long to match")]
     Budget,
+    #[error("the result is larger than {0} bytes")]
+    Room(usize),
 }
 
 /// Steps after which matching is given up; a real Dockerfile needs thousands.
-const BUDGET: usize = 20_000_000;
+const BUDGET: usize = 10_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
@@ -22,11 +24,13 @@ enum Token {
 /// A compiled pattern, with the work it may still do.
 pub(crate) struct Pattern {
     tokens: Vec<Token>,
+    given: usize,
     budget: usize,
 }
 
 impl Pattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, PatternError> {
+    /// Reads a pattern, which may do `work` steps and no more.
+    pub(crate) fn parse(text: &str, work: usize) -> Result<Self, PatternError> {
         let mut tokens = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
@@ -46,7 +50,13 @@ impl Pattern {
                 c => tokens.push(Token::Just(c)),
             }
         }
-        Ok(Self { tokens, budget: BUDGET })
+        let given = work.min(BUDGET);
+        Ok(Self { tokens, given, budget: given })
+    }
+
+    /// Steps done so far; all there were when they did not suffice.
+    pub(crate) fn cost(&self) -> usize {
+        self.given - self.budget
     }
 
     /// `value` without the shortest (or longest) beginning that matches.
@@ -74,12 +84,16 @@ impl Pattern {
         value: &str,
         replacement: &str,
         all: bool,
+        room: usize,
     ) -> Result<String, PatternError> {
         let chars: Vec<char> = value.chars().collect();
         let mut out = String::with_capacity(value.len());
         let mut at = 0;
         let mut after_match = false;
         loop {
+            if out.len() > room {
+                return Err(PatternError::Room(room));
+            }
             let rest = chars.get(at..).unwrap_or_default();
             match self.match_at(rest, true)? {
                 Some(0) if after_match => {}
@@ -108,6 +122,12 @@ impl Pattern {
     /// Length of the longest (or shortest) match at the beginning of `value`.
     fn match_at(&mut self, value: &[char], longest: bool) -> Result<Option<usize>, PatternError> {
         let count = self.tokens.len();
+        // Setting up costs as much as a step.
+        let Some(left) = self.budget.checked_sub(count + 1) else {
+            self.budget = 0;
+            return Err(PatternError::Budget);
+        };
+        self.budget = left;
         let mut states = vec![false; count + 1];
         states[0] = true;
         self.close(&mut states);
@@ -117,7 +137,11 @@ impl Pattern {
             if found.is_some() && !longest {
                 break;
             }
-            self.budget = self.budget.checked_sub(count + 1).ok_or(PatternError::Budget)?;
+            let Some(left) = self.budget.checked_sub(count + 1) else {
+                self.budget = 0;
+                return Err(PatternError::Budget);
+            };
+            self.budget = left;
             next.fill(false);
             for (state, token) in self.tokens.iter().enumerate() {
                 if !states[state] {
@@ -157,7 +181,7 @@ mod tests {
     use super::*;
 
     fn pattern(text: &str) -> Pattern {
-        Pattern::parse(text).unwrap()
+        Pattern::parse(text, BUDGET).unwrap()
     }
 
     #[test]
@@ -172,16 +196,16 @@ mod tests {
 
     #[test]
     fn matches_are_replaced() {
-        assert_eq!(pattern("o").replace("foo boo", "0", false).unwrap(), "f0o boo");
-        assert_eq!(pattern("o").replace("foo boo", "0", true).unwrap(), "f00 b00");
-        assert_eq!(pattern("o*").replace("foo boo", "x", true).unwrap(), "fx");
-        assert_eq!(pattern(r"\/").replace("a/b/c", "-", true).unwrap(), "a-b-c");
+        assert_eq!(pattern("o").replace("foo boo", "0", false, 100).unwrap(), "f0o boo");
+        assert_eq!(pattern("o").replace("foo boo", "0", true, 100).unwrap(), "f00 b00");
+        assert_eq!(pattern("o*").replace("foo boo", "x", true, 100).unwrap(), "fx");
+        assert_eq!(pattern(r"\/").replace("a/b/c", "-", true, 100).unwrap(), "a-b-c");
     }
 
     #[test]
     fn a_pattern_that_would_take_forever_is_an_error() {
         let value = "a".repeat(100_000);
-        let error = pattern("*a*a*a*b").replace(&value, "", true);
+        let error = pattern("*a*a*a*b").replace(&value, "", true, 1 << 20);
         assert_eq!(error, Err(PatternError::Budget));
     }
 }

@@ -8,6 +8,7 @@ use llb::{Metadata, Output, attr, pb};
 use oci::{Platform, Reference};
 use report::{Diagnostic, Span, did_you_mean};
 
+use crate::budget::MAX_TRIGGERS;
 use crate::compiler::{Compiler, Stop, ranges};
 use crate::env::Env;
 use crate::options::{Context, ImageName, ImageResolver, ResolveError, ResolvedImage};
@@ -64,6 +65,13 @@ impl Compiler<'_> {
             return Ok(false);
         }
         let (span, lines) = (self.stages[index].span, self.stages[index].lines);
+        if self.budget.refuses_triggers(triggers.len()) {
+            self.error(
+                format!("a build may have {MAX_TRIGGERS} triggers (ONBUILD) of bases"),
+                span,
+            );
+            return Err(Stop);
+        }
         let mut commands = Vec::with_capacity(triggers.len());
         for trigger in &triggers {
             match dockerfile::parse_trigger(trigger, span) {

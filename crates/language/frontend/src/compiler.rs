@@ -1,13 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use dockerfile::{Dockerfile, Expand, Expanded, Kind, Variables, expand};
+use dockerfile::{Dockerfile, Expand, Expanded, Kind, Variables};
 use llb::{Graph, Output, SourceFile, attr, pb};
 use oci::{Digest, Platform};
 use report::{Diagnostic, Severity, Span};
 
+use crate::budget::{self, Budget};
 use crate::env::Env;
 use crate::options::{CompileOptions, Compiled, ImageResolver, Stage, Step};
-use crate::stage::{Base, DEFAULT_PATH, StageState};
+use crate::stage::{Base, Command, DEFAULT_PATH, StageState};
 use crate::stages::context_name;
 use crate::{paths, text};
 
@@ -36,6 +37,7 @@ pub(crate) struct Compiler<'a> {
     pub(crate) checking: bool,
     /// What the target's stages ask for.
     pub(crate) asked: Vec<crate::check::Asked>,
+    pub(crate) budget: Budget,
 }
 
 /// The name of the main context's source.
@@ -74,6 +76,7 @@ impl<'a> Compiler<'a> {
             step_bytes: 0,
             checking: false,
             asked: Vec::new(),
+            budget: Budget::default(),
         }
     }
 
@@ -133,6 +136,7 @@ impl<'a> Compiler<'a> {
         self.read_global_args()?;
         self.refuse_frontends();
         self.tell_builtins();
+        self.refuse_long_stages()?;
         self.make_stages();
         let target = self.target()?;
         self.resolve_epoch()?;
@@ -151,7 +155,12 @@ impl<'a> Compiler<'a> {
         }
         for index in 0..self.stages.len() {
             if reachable.contains(&index) && !self.stages[index].done {
-                self.dispatch(index);
+                self.dispatch(index)?;
+                if let Some(reason) = self.budget.stage_done(&self.stages[index].image) {
+                    let span = self.base_span(index);
+                    self.error(reason, span);
+                    return Err(Stop);
+                }
             }
         }
         if let Some(context) = self.stages[target].context.clone() {
@@ -166,7 +175,8 @@ impl<'a> Compiler<'a> {
         variables: &dyn Variables,
         span: Span,
     ) -> Result<Expanded, Stop> {
-        expand(text, Expand::words(self.file.escape), variables).map_err(|error| {
+        let how = Expand::words(self.file.escape);
+        self.budget.expand(text, how, variables).map_err(|error| {
             self.error(error.to_string(), span);
             Stop
         })
@@ -219,6 +229,13 @@ impl<'a> Compiler<'a> {
                 };
                 if let Some(value) = value {
                     self.global_args.set(&argument.name, &value);
+                }
+                if self.global_args.too_large() {
+                    self.error(
+                        "these are more arguments than a process can be started with",
+                        argument.span,
+                    );
+                    return Err(Stop);
                 }
             }
         }
@@ -308,7 +325,7 @@ impl<'a> Compiler<'a> {
         stages.map(stage).collect()
     }
 
-    fn dispatch(&mut self, index: usize) {
+    fn dispatch(&mut self, index: usize) -> Result<(), Stop> {
         if let Base::Stage(base) = self.stages[index].base {
             let base = self.stages[base].clone();
             self.stages[index].inherit(&base);
@@ -355,8 +372,36 @@ impl<'a> Compiler<'a> {
             if outcome.is_err() && self.stages[index].env.too_large() {
                 break;
             }
+            self.too_much(index, command)?;
         }
         self.stages[index].commands = commands;
+        Ok(())
+    }
+
+    fn refuse_long_stages(&mut self) -> Result<(), Stop> {
+        let most = budget::MAX_INSTRUCTIONS;
+        let file = self.file;
+        let Some(first) = file.stages.iter().find_map(|stage| stage.body.get(most)) else {
+            return Ok(());
+        };
+        self.error(format!("a stage may have {most} instructions"), first.span);
+        Err(Stop)
+    }
+
+    /// Ends a build that grows beyond what can be built, or that has more errors than anybody reads.
+    fn too_much(&mut self, index: usize, command: &Command<'_>) -> Result<(), Stop> {
+        let instruction = command.instruction.as_ref();
+        let reason = if self.budget.refuses(&self.stages[index].image, &instruction.code) {
+            budget::too_large()
+        } else if self.steps.len() > budget::MAX_STEPS {
+            format!("a build may have {} steps", budget::MAX_STEPS)
+        } else if self.diagnostics.len() > budget::MAX_DIAGNOSTICS && self.failed() {
+            return Err(Stop);
+        } else {
+            return Ok(());
+        };
+        self.error(reason, instruction.span);
+        Err(Stop)
     }
 }
 

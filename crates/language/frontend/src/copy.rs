@@ -63,7 +63,8 @@ impl Compiler<'_> {
         let source = self.copy_source(index, copy, &sources, source_stage)?;
         let platform = self.platform(index);
         let env = self.stages[index].env.clone();
-        let code = names::shown(&instruction.code, Expand::words(self.file.escape), &env);
+        let code =
+            names::shown(&self.budget, &instruction.code, Expand::words(self.file.escape), &env);
         let shown = self.options.multi_platform.then_some(&platform);
         let place = self.stages[index].step_index;
         let name = names::step(&mut self.stages[index], &code, shown, &env);

@@ -1,7 +1,8 @@
-use dockerfile::{Argument, CommandLine, Expand, Instruction, Kind, Pair, Variables, Word, expand};
+use dockerfile::{Argument, CommandLine, Expand, Instruction, Kind, Pair, Variables, Word};
 use llb::{FileAction, Metadata, attr, pb};
 use report::{Diagnostic, Span, did_you_mean};
 
+use crate::budget::{MAX_PATH, MAX_PORTS};
 use crate::compiler::{Compiler, Stop, ranges};
 use crate::env::Env;
 use crate::stage::{Command, health, member};
@@ -171,7 +172,7 @@ impl Compiler<'_> {
         span: Span,
     ) -> Result<String, Stop> {
         let scope = self.scope(index);
-        match expand(text, Expand::heredoc(), &scope) {
+        match self.budget.expand(text, Expand::heredoc(), &scope) {
             Ok(expanded) => {
                 self.undefined(index, &expanded.unmatched, span);
                 Ok(expanded.text)
@@ -418,8 +419,13 @@ impl Compiler<'_> {
                     self.report(Diagnostic::warning("ExposeInvalidFormat", message, word.span));
                 }
                 listed.extend(found.list);
+                if listed.len() > MAX_PORTS {
+                    self.error(format!("EXPOSE may list {MAX_PORTS} ports"), word.span);
+                    return Err(Stop);
+                }
             }
         }
+        self.budget.spend(listed.iter().map(String::len).sum());
         let stage = &mut self.stages[index];
         for port in &listed {
             stage.image.config.exposed_ports.insert(port.clone(), member());
@@ -463,6 +469,10 @@ impl Compiler<'_> {
         self.stages[index].workdir_set = true;
         let current = self.stages[index].image.config.working_dir.clone();
         let dir = match paths::workdir(&current, &path, on_windows) {
+            Ok(dir) if dir.len() > MAX_PATH => {
+                self.error(format!("a path may have {MAX_PATH} bytes"), word.span);
+                return Err(Stop);
+            }
             Ok(dir) => dir,
             Err(error) => {
                 self.error(format!("normalizing workdir: {error}"), word.span);
@@ -478,7 +488,7 @@ impl Compiler<'_> {
             let shown = self.options.multi_platform.then_some(&platform);
             let env = self.stages[index].env.clone();
             let how = Expand::words(self.file.escape);
-            let code = names::shown(&instruction.code, how, &env);
+            let code = names::shown(&self.budget, &instruction.code, how, &env);
             let name = names::step(&mut self.stages[index], &code, shown, &env);
             let user = self.stages[index].image.config.user.clone();
             let owner = Some(user).filter(|user| !user.is_empty() && !on_windows);

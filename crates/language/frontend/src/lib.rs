@@ -10,6 +10,7 @@
 //! are the same as BuildKit's Dockerfile frontend makes, but for what is said at each function.
 
 mod bases;
+mod budget;
 mod builtin;
 mod check;
 mod checks;

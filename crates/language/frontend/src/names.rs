@@ -1,15 +1,16 @@
 //! How a step is called.
 
-use dockerfile::{Expand, Variables, expand};
+use dockerfile::{Expand, Variables};
 use oci::Platform;
 
+use crate::budget::Budget;
 use crate::env::Env;
 use crate::stage::StageState;
 use crate::text::append;
 
 /// An instruction as its step's name shows it: keyword in upper case, variables replaced where that works.
-pub(crate) fn shown(code: &str, how: Expand, variables: &dyn Variables) -> String {
-    let text = expand(code, how, variables).map(|expanded| expanded.text);
+pub(crate) fn shown(budget: &Budget, code: &str, how: Expand, variables: &dyn Variables) -> String {
+    let text = budget.expand(code, how, variables).map(|expanded| expanded.text);
     let text = text.unwrap_or_else(|_| code.to_owned());
     match text.split_once(' ') {
         Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),

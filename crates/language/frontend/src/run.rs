@@ -1,4 +1,4 @@
-use dockerfile::{Expand, Mount, MountKind, Run, Sharing, Variables, Word, expand};
+use dockerfile::{Expand, Mount, MountKind, Run, Sharing, Variables, Word};
 use llb::{Exec, FileAction, Metadata, Output, pb};
 use report::Diagnostic;
 
@@ -9,7 +9,7 @@ use crate::text::append;
 use crate::{names, paths};
 
 /// Bytes that all steps may come to, with the variables each is given.
-const MAX_STEP_BYTES: usize = 512 << 20;
+const MAX_STEP_BYTES: usize = 64 << 20;
 
 /// Mounts of a step, as they are collected.
 #[derive(Default)]
@@ -72,7 +72,7 @@ impl Compiler<'_> {
             secret: parsed.iter().filter_map(|mount| mount.env.as_deref()).collect(),
         };
         let how = Expand { raw_quotes: true, skip_unset: true, ..Expand::words(self.file.escape) };
-        let shown = names::shown(&code, how, &masked);
+        let shown = names::shown(&self.budget, &code, how, &masked);
         let with_platform = self.options.multi_platform.then_some(&platform);
         let name = names::step(&mut self.stages[index], &shown, with_platform, &env);
         mounts.files.extend(self.shared_memory());
@@ -228,8 +228,9 @@ impl Compiler<'_> {
         let env = self.stages[index].env.clone();
         let how = Expand::words(self.file.escape);
         let mut unmatched = std::collections::BTreeSet::new();
+        let budget = &self.budget;
         let mut replace = |text: &str| {
-            let expanded = expand(text, how, &env).map_err(|error| error.to_string())?;
+            let expanded = budget.expand(text, how, &env).map_err(|error| error.to_string())?;
             unmatched.extend(expanded.unmatched);
             Ok(expanded.text)
         };

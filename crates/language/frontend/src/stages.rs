@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::str::FromStr as _;
 
-use dockerfile::{Expand, Expanded, Kind, expand};
+use dockerfile::{Expand, Expanded, Kind};
 use oci::{Platform, Reference};
 use report::{Diagnostic, Span, did_you_mean};
 
@@ -118,15 +118,15 @@ impl<'a> Compiler<'a> {
             let Kind::Arg(arguments) = &instruction.kind else { continue };
             for argument in arguments {
                 let Some(default) = &argument.default else { continue };
-                match expand(default, Expand::words(self.file.escape), &args) {
-                    Ok(value) => args.set(&argument.name, &value.text),
-                    Err(_) => return,
+                match self.budget.expand(default, Expand::words(self.file.escape), &args) {
+                    Ok(value) if !args.too_large() => args.set(&argument.name, &value.text),
+                    _ => return,
                 }
             }
         }
         for stage in &self.file.stages {
             let base = &stage.from.base;
-            match expand(&base.text, Expand::words(self.file.escape), &args) {
+            match self.budget.expand(&base.text, Expand::words(self.file.escape), &args) {
                 Ok(name) if Reference::from_str(&name.text).is_err() => {
                     let message = format!(
                         "Default value for ARG {} results in empty or invalid base image name",

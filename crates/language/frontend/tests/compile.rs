@@ -293,7 +293,7 @@ fn variables_cannot_fill_the_memory() {
 #[test]
 fn too_many_variables_are_refused_quickly() {
     let mut text = "FROM a\n".to_owned();
-    for variable in 0..20_000 {
+    for variable in 0..9_000 {
         writeln!(text, "ENV V{variable}=1").unwrap();
     }
     let start = Instant::now();
@@ -304,10 +304,10 @@ fn too_many_variables_are_refused_quickly() {
 #[test]
 fn a_very_long_dockerfile_is_compiled() {
     let mut text = "FROM a\n".to_owned();
-    for step in 0..20_000 {
+    for step in 0..9_000 {
         writeln!(text, "RUN echo {step} && \\\n  make").unwrap();
     }
     let start = Instant::now();
-    assert_eq!(names(&build(&options(&text))).len(), 20_001);
+    assert_eq!(names(&build(&options(&text))).len(), 9_001);
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
 }
