@@ -101,7 +101,12 @@ pub fn expand(text: &str, how: Expand, variables: &dyn Variables) -> Result<Expa
             Ok(Expanded { work: lexer.work + text.len(), text, words, matched, unmatched })
         }
         Err(reason) => {
-            let text = text.chars().take(200).collect();
+            // What is quoted in them may have been put together of large values.
+            let text = text.chars().take(SHOWN).collect();
+            let reason = match reason.char_indices().nth(SHOWN) {
+                Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+                None => reason,
+            };
             Err(ExpandError { text, reason, work: lexer.work })
         }
     }
@@ -113,6 +118,8 @@ const ROOM: usize = 1 << 20;
 const WORK: usize = 1 << 26;
 /// What asking for a variable costs besides its value.
 const LOOKUP: usize = 1024;
+/// Characters of a text, or of what is wrong with it, that an error shows.
+const SHOWN: usize = 200;
 /// How deep `${a:-${b:-…}}` may go.
 const DEPTH: usize = 64;
 
@@ -549,6 +556,15 @@ mod tests {
             ("\"a", "unexpected end of statement while looking for matching double-quote"),
         ] {
             assert_eq!(with(text, &[]), Err(reason.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_short_whatever_they_quote() {
+        let big = "\\u".repeat(1 << 16);
+        for text in ["${x:?$b}", "${b#$b}", "${b/$b/}"] {
+            let error = with(text, &[("b", &big)]).unwrap_err();
+            assert!(error.chars().count() <= SHOWN + 1, "{text}");
         }
     }
 
