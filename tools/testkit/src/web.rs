@@ -236,6 +236,9 @@ fn serve(
         return answer(&mut stream, status, &page.headers, b"");
     }
     let plain = path.split('?').next().unwrap_or(path);
+    if plain.ends_with("/info/lfs/objects/batch") {
+        return large_files(&mut stream, &request, &body);
+    }
     if plain.contains(".git/") {
         return backend(&mut stream, root, &request, &body);
     }
@@ -291,6 +294,29 @@ fn answer(
     }
     stream.write_all(format!("{text}\r\n").as_bytes())?;
     stream.write_all(body)
+}
+
+/// Says where large files of a repository are: `lfs/DIGEST` beneath the root.
+fn large_files(stream: &mut TcpStream, request: &Asked, body: &[u8]) -> std::io::Result<()> {
+    let asked: serde_json::Value = serde_json::from_slice(body)?;
+    let host = request.headers.get("host").cloned().unwrap_or_default();
+    let objects: Vec<serde_json::Value> = asked["objects"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|object| {
+            let digest = object["oid"].as_str().unwrap_or_default();
+            let href = format!("http://{host}/lfs/{digest}");
+            serde_json::json!({
+                "oid": digest,
+                "size": object["size"],
+                "actions": {"download": {"href": href}},
+            })
+        })
+        .collect();
+    let found = serde_json::json!({"transfer": "basic", "objects": objects}).to_string();
+    let kind = ("Content-Type".to_owned(), "application/vnd.git-lfs+json".to_owned());
+    answer(stream, 200, &[kind], found.as_bytes())
 }
 
 /// Has git answer.

@@ -418,6 +418,52 @@ fn several_at_once_and_what_a_killed_one_left_do_no_harm() {
 }
 
 #[test]
+fn large_files_are_fetched_where_git_lfs_is_installed() {
+    let bench = Bench::new();
+    let repository = bench.web.repository("r.git");
+    let large = "large file\n";
+    let digest = oci::Digest::of(large.as_bytes()).hex().to_owned();
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize {}\n",
+        large.len()
+    );
+    bench.web.file(&format!("lfs/{digest}"), large);
+    repository
+        .file(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
+        .file(".lfsconfig", "[lfs]\n\turl = http://127.0.0.1:1/elsewhere\n")
+        .file("a.bin", &pointer)
+        .commit("one");
+    let read = |tree: &GitTree| fs_err::read_to_string(tree.path.join("a.bin")).expect("a file");
+
+    let none = bench.dir.path().join("programs");
+    fs_err::create_dir(&none).expect("a directory");
+    for name in ["git", "sh"] {
+        std::os::unix::fs::symlink(format!("/usr/bin/{name}"), none.join(name)).expect("a link");
+    }
+    let git = Git::new(bench.store.clone(), GitOptions { programs: vec![none], ..options() });
+    let said = std::sync::Mutex::new(Vec::new());
+    let log = |line: &str| said.lock().expect("no panic").push(line.to_owned());
+    let request = bench.request("r.git");
+    let pin = git.pin(&request, &GitAuth::default(), &log).expect("a commit");
+    let tree = git.fetch(&pin, &GitAuth::default(), &log).expect("a tree");
+    assert_eq!(read(&tree), pointer);
+    let said = said.into_inner().expect("no panic");
+    assert_eq!(said.iter().filter(|line| line.contains("git-lfs is not installed")).count(), 1);
+
+    if Path::new("/usr/bin/git-lfs").is_file() {
+        assert_eq!(read(&bench.tree(&request)), large);
+        bench.web.file(&format!("lfs/{digest}"), "another!!!\n");
+        repository.file("b", "b").commit("two");
+        for entry in fs_err::read_dir(bench.store.dir().join("caches")).expect("a directory") {
+            let path = entry.expect("it can be read").path();
+            fs_err::remove_dir_all(path).expect("it is removed");
+        }
+        let text = bench.refused(&request);
+        assert!(text.contains("large files"), "{text}");
+    }
+}
+
+#[test]
 fn without_git_the_package_is_named() {
     let bench = Bench::new();
     let options = GitOptions { programs: vec![bench.dir.path().to_owned()], ..options() };
