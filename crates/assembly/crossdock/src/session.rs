@@ -194,6 +194,11 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Whether standard output takes colours.
+    pub(crate) fn color_of_stdout(&self) -> bool {
+        self.environment.wants_color() && io::stdout().is_terminal()
+    }
+
     /// Whether standard error takes colours.
     pub(crate) fn color(&self) -> bool {
         self.environment.wants_color() && io::stderr().is_terminal()

@@ -64,7 +64,7 @@ pub(crate) fn compile(
     Err(BuildError::Invalid(unique))
 }
 
-fn compile_options(
+pub(crate) fn compile_options(
     request: &BuildRequest,
     contexts: &Contexts,
     platform: &Platform,

@@ -253,6 +253,53 @@ impl Contexts {
                 .is_ok_and(|patterns| patterns.matches(path.as_bytes()))
     }
 
+    /// As [`Contexts::of`], but only what lies on this machine, and without a store.
+    pub(crate) fn of_texts(request: &BuildRequest) -> Result<Self, BuildError> {
+        let elsewhere = |what| {
+            let hint = "fetch and unpack it, or send the Dockerfile alone on standard input";
+            Err(refused(
+                format!("a check reads a Dockerfile of this machine, not {what}"),
+                Some(hint),
+            ))
+        };
+        let files = match &request.context {
+            Context::Directory(path) => {
+                check_directory(path, "the build context")?;
+                Files::Directory(path.clone())
+            }
+            Context::Empty => Files::None,
+            Context::Archive(_) => return elsewhere("one in an archive"),
+            // Its ignore file does not count, and the Dockerfile may be here all the same.
+            Context::Remote(_) if matches!(request.dockerfile, DockerfileSource::Text { .. }) => {
+                Files::None
+            }
+            Context::Remote(_) => return elsewhere("one at an address"),
+        };
+        if let DockerfileSource::Remote(_) = &request.dockerfile {
+            return elsewhere("one at an address");
+        }
+        let main = Main { files, elsewhere: None, newest: None, inside: Inside::No };
+        let Described { dockerfile, ignore, .. } = dockerfile(&request.dockerfile, &main)?;
+        let (mut directories, mut excludes) = (BTreeMap::new(), BTreeMap::new());
+        if let Files::Directory(path) = main.files {
+            let ignore = match ignore {
+                Some(text) => Some(text),
+                None => read_beneath(&path, ".dockerignore")?,
+            };
+            excludes.insert(MAIN.to_owned(), patterns(ignore.as_deref())?);
+            directories.insert(MAIN.to_owned(), path);
+        }
+        Ok(Self {
+            directories,
+            excludes,
+            elsewhere: BTreeMap::new(),
+            dockerfile,
+            windows: WindowsRules::default(),
+            newest: None,
+            _made: None,
+        })
+    }
+
     /// Tells what of the main context is left out.
     pub(crate) fn ignored(&self) -> Option<frontend::Excluded> {
         let patterns = fstree::PatternSet::new(self.excludes.get(MAIN)?).ok()?;

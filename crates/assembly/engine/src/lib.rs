@@ -5,6 +5,7 @@
 //! `executor` do it; `exporters` write the results. The engine knows no terminal, no environment and no home directory.
 
 mod build;
+mod check;
 mod compile;
 mod container;
 mod contents;
@@ -56,6 +57,7 @@ use snapshot::Snapshots;
 use sources::{Remote, RemoteOptions};
 use store::Store;
 
+pub use check::Checkable;
 pub use describe::{Described, DescribedImage};
 pub use options::{EngineOptions, RunRequest, Volume};
 pub use publish::MadeImage;

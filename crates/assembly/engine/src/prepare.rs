@@ -101,7 +101,7 @@ pub(crate) fn prepare<T>(
 }
 
 /// OCI layouts among the named contexts.
-fn layouts(request: &BuildRequest) -> BTreeMap<String, LayoutRef> {
+pub(crate) fn layouts(request: &BuildRequest) -> BTreeMap<String, LayoutRef> {
     let layout = |(name, context): (&String, &NamedContext)| match context {
         NamedContext::OciLayout { path, tag, digest } => Some((
             name.clone(),

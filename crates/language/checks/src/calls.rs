@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dockerfile::Dockerfile;
 use frontend::Outline;
-use report::SourceText;
+use report::{Diagnostic, Severity, SourceText};
 use serde_json::{Map, Value, json};
 
 use crate::format::{location, pretty};
@@ -111,6 +111,15 @@ pub fn outline_text(outline: &Outline) -> String {
     out
 }
 
+fn parsed(source: &SourceText) -> Result<Dockerfile, Vec<Diagnostic>> {
+    let mut file = dockerfile::parse(source);
+    file.diagnostics.retain(|found| found.severity == Severity::Error);
+    if file.diagnostics.is_empty() {
+        return Ok(file);
+    }
+    Err(file.diagnostics.into_iter().map(|found| found.in_source(source)).collect())
+}
+
 /// A stage that can be built.
 struct Target<'a> {
     name: &'a str,
@@ -133,8 +142,12 @@ fn targets(file: &Dockerfile) -> Vec<Target<'_>> {
 }
 
 /// `--call=targets,format=json`.
-pub fn targets_json(file: &Dockerfile) -> String {
-    let targets: Vec<Value> = targets(file)
+///
+/// # Errors
+/// What is wrong with the Dockerfile.
+pub fn targets_json(source: &SourceText) -> Result<String, Vec<Diagnostic>> {
+    let file = parsed(source)?;
+    let targets: Vec<Value> = targets(&file)
         .into_iter()
         .map(|target| {
             object([
@@ -150,16 +163,20 @@ pub fn targets_json(file: &Dockerfile) -> String {
             ])
         })
         .collect();
-    pretty(&json!({
+    Ok(pretty(&json!({
         "targets": targets,
-        "sources": [STANDARD.encode(file.source.text.as_bytes())],
-    }))
+        "sources": [STANDARD.encode(source.text.as_bytes())],
+    })))
 }
 
 /// `--call=targets` for people.
-pub fn targets_text(file: &Dockerfile) -> String {
+///
+/// # Errors
+/// What is wrong with the Dockerfile.
+pub fn targets_text(source: &SourceText) -> Result<String, Vec<Diagnostic>> {
+    let file = parsed(source)?;
     let mut rows = vec![vec!["TARGET".to_owned(), "DESCRIPTION".to_owned()]];
-    for target in targets(file) {
+    for target in targets(&file) {
         let name = match (target.name, target.default) {
             ("", true) => "(default)".to_owned(),
             (name, true) => format!("{name} (default)"),
@@ -167,7 +184,7 @@ pub fn targets_text(file: &Dockerfile) -> String {
         };
         rows.push(vec![name, target.description.unwrap_or_default()]);
     }
-    table(&rows)
+    Ok(table(&rows))
 }
 
 /// What can be asked: name, version and description.

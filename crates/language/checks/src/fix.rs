@@ -30,13 +30,18 @@ pub struct Mended {
 
 /// Applies all fixes, until there are none or they do not come to an end.
 pub fn mend(options: &Options<'_>) -> Mended {
-    let mut mended = Mended { text: options.compile.source.text.to_string(), count: 0 };
+    let Some(first) = options.builds.first() else {
+        return Mended { text: String::new(), count: 0 };
+    };
+    let mut mended = Mended { text: first.source.text.to_string(), count: 0 };
+    let source = |text: &str| SourceText { text: text.into(), ..first.source.clone() };
     for _ in 0..ROUNDS {
-        let source =
-            SourceText { text: mended.text.as_str().into(), ..options.compile.source.clone() };
-        let compile = frontend::CompileOptions { source, ..options.compile.clone() };
-        let platforms = options.platforms.clone();
-        let report = check(&Options { compile, platforms, ..*options });
+        let source = source(&mended.text);
+        let builds = options.builds.iter();
+        let builds = builds
+            .map(|build| frontend::CompileOptions { source: source.clone(), ..build.clone() })
+            .collect();
+        let report = check(&Options { builds, ..*options });
         let mut edits: Vec<Edit> = Vec::new();
         let mut count = 0;
         for fix in report.findings.iter().filter_map(|finding| finding.fix.as_ref()) {
@@ -249,13 +254,16 @@ fn without_flag(text: &str, one: &Instruction, value: Span) -> Option<Vec<Edit>>
     Some(vec![Edit { span: Span::new(start, value.end + gap), text: String::new() }])
 }
 
+/// The stage that an instruction is in.
+fn stage_of<'a>(file: &'a Dockerfile, one: &Instruction) -> Option<&'a dockerfile::Stage> {
+    let after = file.stages.partition_point(|stage| stage.start.span.start <= one.span.start);
+    file.stages.get(after.checked_sub(1)?)
+}
+
 /// Joins an update with the RUN right after it.
 fn joined(file: &Dockerfile, one: &Instruction) -> Option<Vec<Edit>> {
-    let stage = file.stages.iter().find(|stage| {
-        stage.body.first().is_some_and(|first| first.span.start <= one.span.start)
-            && stage.body.last().is_some_and(|last| one.span.start <= last.span.start)
-    })?;
-    let at = stage.body.iter().position(|other| other.span == one.span)?;
+    let stage = stage_of(file, one)?;
+    let at = stage.body.binary_search_by_key(&one.span, |other| other.span).ok()?;
     let next = stage.body.get(at + 1)?;
     let (Kind::Run(first), Kind::Run(second)) = (&one.kind, &next.kind) else { return None };
     let bare = |run: &dockerfile::Run| {
@@ -276,7 +284,7 @@ fn joined(file: &Dockerfile, one: &Instruction) -> Option<Vec<Edit>> {
 
 /// Lets a Go stage run where the build runs.
 fn cross(file: &Dockerfile, from: &Instruction) -> Option<Vec<Edit>> {
-    let stage = file.stages.iter().find(|stage| stage.start.span == from.span)?;
+    let stage = stage_of(file, from)?;
     let build = stage.body.iter().find(|one| {
         matches!(&one.kind, Kind::Run(run) if plain(&run.command)) && one.code.contains("go build")
     })?;

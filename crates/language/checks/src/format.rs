@@ -55,9 +55,8 @@ pub fn json(report: &Report) -> String {
 
 /// What a build would fail with: the first error, or the rules that were broken where `error=true` forbids that.
 pub fn error(report: &Report) -> Option<(String, Vec<(usize, usize)>)> {
-    let wrong = report.findings.iter().find(|finding| finding.rule.is_none());
-    let wrong = wrong.filter(|finding| finding.severity == Severity::Error);
-    if let Some(finding) = wrong {
+    let wrong = |finding: &&Finding| finding.rule.is_none() && finding.severity == Severity::Error;
+    if let Some(finding) = report.findings.iter().find(wrong) {
         return Some((finding.diagnostic.message.clone(), finding.lines.clone()));
     }
     let broken: BTreeSet<&str> = report
@@ -121,6 +120,7 @@ pub fn sarif(report: &Report) -> String {
             "defaultConfiguration": { "level": "error" },
         }));
     }
+    let places = Places::of(&report.source.text);
     let results: Vec<Value> = report
         .findings
         .iter()
@@ -133,7 +133,7 @@ pub fn sarif(report: &Report) -> String {
                 "message": { "text": with_hint(finding) },
                 "locations": [{ "physicalLocation": {
                     "artifactLocation": { "uri": uri(&report.source.name) },
-                    "region": region(report, finding),
+                    "region": places.region(finding),
                 } }],
             })
         })
@@ -153,16 +153,38 @@ pub fn sarif(report: &Report) -> String {
     }))
 }
 
-fn region(report: &Report, finding: &Finding) -> Value {
-    let span = finding.diagnostic.span;
-    let (line, column) = report.source.line_column(span.start);
-    let (end_line, end_column) = report.source.line_column(span.end);
-    json!({
-        "startLine": line,
-        "startColumn": column,
-        "endLine": end_line,
-        "endColumn": end_column,
-    })
+/// Lines and columns of a text, found without reading it from its beginning.
+struct Places<'a> {
+    text: &'a str,
+    /// Where lines begin.
+    lines: Vec<usize>,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { text, lines: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// The line and the column of a byte, from 1.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= offset).max(1);
+        let start = self.lines.get(line - 1).copied().unwrap_or_default();
+        let before = self.text.get(start..offset.min(self.text.len())).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+
+    fn region(&self, finding: &Finding) -> Value {
+        let span = finding.diagnostic.span;
+        let (line, column) = self.place(span.start);
+        let (end_line, end_column) = self.place(span.end);
+        json!({
+            "startLine": line,
+            "startColumn": column,
+            "endLine": end_line,
+            "endColumn": end_column,
+        })
+    }
 }
 
 /// A path as a relative address.
@@ -189,6 +211,7 @@ fn with_hint(finding: &Finding) -> String {
 pub fn github(report: &Report) -> String {
     let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let places = Places::of(&report.source.text);
     let mut out = String::new();
     for finding in &report.findings {
         let level = match finding.severity {
@@ -197,8 +220,8 @@ pub fn github(report: &Report) -> String {
             Severity::Error => "error",
         };
         let span = finding.diagnostic.span;
-        let (line, column) = report.source.line_column(span.start);
-        let (end, _) = report.source.line_column(span.end);
+        let (line, column) = places.place(span.start);
+        let (end, _) = places.place(span.end);
         let _ = writeln!(
             out,
             "::{level} file={},line={line},endLine={end},col={column},title={}::{}",

@@ -14,11 +14,12 @@ pub mod pages;
 mod rules;
 
 use dockerfile::{Dockerfile, Instruction};
-use frontend::{CompileOptions, ImageName, ImageResolver, Outline, ResolveError, ResolvedImage};
+use frontend::{AllowDevices, ImageName, ImageResolver, Outline, ResolveError, ResolvedImage};
 use oci::Platform;
 use report::{Diagnostic, SourceText, Span};
 
 pub use fix::{Edit, Fix};
+pub use frontend::CompileOptions;
 pub use rules::{Example, Origin, Rule, Severity, rule, rules, severity_name};
 
 /// Something that a check found.
@@ -58,10 +59,8 @@ impl Report {
 
 /// How a check is made.
 pub struct Options<'a> {
-    /// What would be built; its platform is replaced by each of `platforms`.
-    pub compile: CompileOptions,
-    /// The platforms; none is that of `compile`.
-    pub platforms: Vec<Platform>,
+    /// What would be built: one Dockerfile, for each platform.
+    pub builds: Vec<CompileOptions>,
     /// Whether the rules that BuildKit does not have are looked at.
     pub own: bool,
     /// Who knows base images.
@@ -82,20 +81,21 @@ impl ImageResolver for Offline {
 
 /// Checks a Dockerfile for all platforms that are asked for; what is found for several is told once.
 pub fn check(options: &Options<'_>) -> Report {
-    let file = dockerfile::parse(&options.compile.source);
-    let implied = [options.compile.platform.clone()];
-    let platforms =
-        if options.platforms.is_empty() { implied.as_slice() } else { &options.platforms };
+    let source = options.builds.first().map_or_else(
+        || SourceText { name: String::new(), text: "".into() },
+        |build| build.source.clone(),
+    );
+    let file = dockerfile::parse(&source);
     let mut all: Vec<Diagnostic> = Vec::new();
     let mut outline = None;
     let mut error = false;
-    for platform in platforms {
+    for build in &options.builds {
+        // Whether these are granted is a matter of building.
         let compile = CompileOptions {
-            platform: platform.clone(),
-            platform_implied: options.platforms.is_empty(),
             allow_insecure: true,
             allow_host_network: true,
-            ..options.compile.clone()
+            allow_devices: AllowDevices::All,
+            ..build.clone()
         };
         let checked = frontend::check(&compile, &file, options.resolver);
         let more = if options.own { own::find(&file, &compile) } else { Vec::new() };
@@ -110,11 +110,14 @@ pub fn check(options: &Options<'_>) -> Report {
     let key = |found: &Diagnostic| {
         (found.span, found.rule, found.message.clone(), found.severity != Severity::Error)
     };
+    for found in &mut all {
+        found.source.get_or_insert_with(|| source.clone());
+    }
     all.sort_by_cached_key(key);
     all.dedup_by(|a, b| (a.span, a.rule, &a.message) == (b.span, b.rule, &b.message));
     let places = Places::of(&file);
     let findings = all.into_iter().map(|diagnostic| finding(&file, &places, diagnostic)).collect();
-    Report { source: options.compile.source.clone(), findings, error, outline }
+    Report { source, findings, error, outline }
 }
 
 fn finding(file: &Dockerfile, places: &Places<'_>, diagnostic: Diagnostic) -> Finding {

@@ -106,8 +106,8 @@ fn ours(case: &Case) -> Verdict {
             other => panic!("unknown option {other}"),
         }
     }
-    let platforms = vec![compile.platform.clone()];
-    let report = check(&Options { compile, platforms, own: false, resolver: &Bases });
+    compile.platform_implied = false;
+    let report = check(&Options { builds: vec![compile], own: false, resolver: &Bases });
     let mut verdict = Verdict::default();
     for finding in report.findings {
         match finding.rule {

@@ -44,8 +44,9 @@ impl ImageResolver for For {
 
 fn with<T>(example: &Example, dockerfile: &str, use_it: impl FnOnce(&Options<'_>) -> T) -> T {
     let source = SourceText { name: "Dockerfile".to_owned(), text: dockerfile.into() };
-    let platforms: Vec<Platform> = vec![example.platform.parse().unwrap()];
     let mut compile = CompileOptions::new(source);
+    compile.platform = example.platform.parse().unwrap();
+    compile.platform_implied = false;
     compile.build_platform = Platform::new("linux", "amd64");
     if !example.ignore.is_empty() {
         let rules = fstree::IgnoreRules::parse(example.ignore.join("\n").as_bytes()).unwrap();
@@ -53,7 +54,7 @@ fn with<T>(example: &Example, dockerfile: &str, use_it: impl FnOnce(&Options<'_>
         compile.excluded = Some(Excluded::by(move |path| rules.matches(path.as_bytes())));
     }
     let registry = For(example.base_has.iter().map(|text| text.parse().unwrap()).collect());
-    use_it(&Options { compile, platforms, own: true, resolver: &registry })
+    use_it(&Options { builds: vec![compile], own: true, resolver: &registry })
 }
 
 fn triggered(rule: &Rule, report: &Report) -> bool {
@@ -241,10 +242,14 @@ fn dockerfiles_of_large_projects_have_no_false_finding() {
             .collect();
         for platforms in [vec!["linux/amd64"], vec!["linux/amd64", "linux/arm64"]] {
             let source = SourceText { name: "Dockerfile".to_owned(), text: text.as_str().into() };
-            let platforms = platforms.into_iter().map(|text| text.parse().unwrap()).collect();
-            let mut compile = CompileOptions::new(source);
-            compile.build_platform = Platform::new("linux", "amd64");
-            let report = check(&Options { compile, platforms, own: true, resolver: &Offline });
+            let build = |platform: &str| CompileOptions {
+                platform: platform.parse().unwrap(),
+                platform_implied: false,
+                build_platform: Platform::new("linux", "amd64"),
+                ..CompileOptions::new(source.clone())
+            };
+            let builds = platforms.into_iter().map(build).collect();
+            let report = check(&Options { builds, own: true, resolver: &Offline });
             let found: Vec<String> = report
                 .findings
                 .iter()

@@ -346,7 +346,14 @@ impl Compiler<'_> {
     fn do_without(&mut self, wanted: &Wanted, error: Option<ResolveError>) {
         match error {
             None | Some(ResolveError::Unasked(_)) => {}
-            Some(error) => self.unresolved(wanted, error),
+            Some(error) => {
+                // That a registry cannot be asked says nothing about the Dockerfile.
+                let unasked = matches!(error, ResolveError::Failed { .. });
+                self.unresolved(wanted, error);
+                if unasked && let Some(last) = self.diagnostics.last_mut() {
+                    last.severity = report::Severity::Note;
+                }
+            }
         }
         let stage = &mut self.stages[wanted.stage];
         let mut platform = wanted.platform.clone();

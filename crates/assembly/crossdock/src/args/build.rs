@@ -54,6 +54,13 @@ pub(crate) struct BuildArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub(crate) pull: Option<bool>,
 
+    /// What to do: build, check, outline, targets or subrequests.describe, with `,format=json` or `,format=text`
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) call: Option<String>,
+    /// Short for `--call=check`
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub(crate) check: Option<bool>,
+
     /// Secret for RUN --mount=type=secret: `id=ID[,src=FILE|,env=NAME]`
     #[arg(long, value_name = "SPEC")]
     pub(crate) secret: Vec<String>,

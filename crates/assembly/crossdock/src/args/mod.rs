@@ -1,6 +1,7 @@
 //! The command line as clap sees it: names, values as text, help. What the values mean is decided in `request`.
 
 mod build;
+mod check;
 mod image;
 mod kubernetes;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use build::{BuildArgs, PlanArgs, PlanFormat};
+pub(crate) use check::{CheckArgs, CheckFormat, FixMode};
 pub(crate) use image::{
     ArchiveKind, ImageCommand, InspectArgs, ListArgs, LoadArgs, LoginArgs, LogoutArgs,
     ProgressArgs, PruneArgs, PullArgs, PushArgs, RunArgs, SaveArgs, UsageArgs,
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     Build(Box<BuildArgs>),
     /// Show what a build would do, and why, without doing it: what runs, what is cached, pulled and pushed
     Plan(Box<PlanArgs>),
+    /// Look for what is wrong or doubtful in a Dockerfile, and mend it
+    Check(CheckArgs),
     /// The spelling of `docker buildx`
     #[command(hide = true)]
     Buildx {
@@ -165,7 +169,7 @@ pub(crate) fn about_unknown_flag(flag: &str) -> Option<&'static str> {
         }
         "--attest" => "attestations are not supported yet; leave the flag out",
         "--allow" => "crossdock has no entitlements to grant; leave the flag out",
-        "--call" | "--check" | "--print" => "not supported yet: crossdock can only build",
+        "--print" => "it is called --call",
         "--cgroup-parent" | "--resource" | "--memory" | "-m" | "--memory-swap" | "--cpu-shares"
         | "-c" | "--cpu-period" | "--cpu-quota" | "--cpuset-cpus" | "--cpuset-mems" => {
             "limits by cgroup are not supported yet; use --ulimit, or systemd-run around crossdock"

@@ -26,6 +26,9 @@ use crate::stdin::{self, Spooled};
 
 /// Builds, and says what came of it.
 pub(crate) fn build(args: &BuildArgs, session: &Session<'_>) -> Result<(), Failure> {
+    if let Some(call) = crate::request::call(args)? {
+        return super::check::call(args, call, session);
+    }
     let mode = mode(args, session)?;
     let (request, _spooled) = read_request(args, session)?;
     let named = request.build_args.get("BUILDKIT_BUILD_NAME").filter(|name| !name.is_empty());

@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod check;
 mod image;
 mod kubernetes;
 mod login;
@@ -37,6 +38,7 @@ pub(crate) fn run(
             build::build(&args, &session()?)
         }
         Command::Plan(args) => plan::plan(&args, &session()?),
+        Command::Check(args) => check::check(&args, &session()?),
         Command::Images(args) | Command::Image { command: ImageCommand::Ls(args) } => {
             image::list(&args, &session()?)
         }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod build;
+mod call;
 mod output;
 mod remote;
 mod text;
@@ -11,6 +12,7 @@ use std::fmt;
 
 pub(crate) use arguments::read_text;
 pub(crate) use build::{Stdin, StdinUse, Surroundings, build_request, stdin_use};
+pub(crate) use call::{Call, Method, call};
 pub(crate) use text::{bytes, duration};
 pub(crate) use values::{key_value, network, platforms, reference};
 
