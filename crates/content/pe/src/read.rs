@@ -17,7 +17,7 @@ pub enum PeError {
 }
 
 /// Libraries that one file may name; real ones name fewer than a hundred.
-const MAX_LIBRARIES: usize = 4096;
+const MAX_LIBRARIES: usize = 1024;
 /// Bytes of a library's name.
 const MAX_NAME: usize = 260;
 /// What Windows takes.

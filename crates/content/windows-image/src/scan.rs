@@ -22,6 +22,10 @@ const IN_MEMORY: u64 = 16 << 20;
 const PROGRAM_LIMIT: u64 = 4 << 30;
 /// Larger hives are not taken apart.
 const HIVE_LIMIT: u64 = 32 << 20;
+/// More hives are not taken apart: an image has ten.
+const MAX_HIVES: usize = 64;
+/// Bytes of libraries' names that are kept for all programs together.
+const MAX_NAMES: usize = 64 << 20;
 /// Findings of one rule in one layer, after which they are only counted.
 const SAME_RULE: usize = 20;
 
@@ -152,6 +156,8 @@ pub struct Scan {
     contents: Contents,
     base: WindowsBase,
     securities: BTreeMap<Vec<u8>, Security>,
+    /// How many more bytes of libraries' names may be kept.
+    names_left: usize,
 }
 
 impl Scan {
@@ -162,6 +168,7 @@ impl Scan {
             contents: Contents::default(),
             base: WindowsBase::default(),
             securities: BTreeMap::new(),
+            names_left: MAX_NAMES,
         }
     }
 
@@ -226,6 +233,9 @@ impl Scan {
         let mut start = Vec::new();
         archive.by_ref().take(4).read_to_end(&mut start).map_err(failed)?;
         if hive {
+            if self.contents.hives.len() == MAX_HIVES {
+                return Ok((start, None));
+            }
             let content = if header.size > HIVE_LIMIT {
                 Err(format!("it has more than {HIVE_LIMIT} bytes"))
             } else {
@@ -250,7 +260,17 @@ impl Scan {
             pe::read(&spool)
         };
         match program {
-            Ok(program) => Ok((start, Some(Arc::new(program)))),
+            Ok(mut program) => {
+                let names = program.imports.iter().chain(&program.delayed).map(String::len);
+                if let Some(left) = self.names_left.checked_sub(names.sum()) {
+                    self.names_left = left;
+                } else {
+                    (program.imports, program.delayed) = (Vec::new(), Vec::new());
+                    let what = "the programs of the image name more libraries than are looked at";
+                    program.problems.push(what.to_owned());
+                }
+                Ok((start, Some(Arc::new(program))))
+            }
             Err(pe::PeError::Read(error)) => Err(ScanError::Temporary(error)),
             Err(error) => {
                 // Programs for DOS begin the same and are none of Windows' business.
