@@ -1,0 +1,46 @@
+//! What holds for any bytes, one function for each parser of foreign bytes. They panic where it does not hold: a fuzzer
+//! calls them with what it invents, the test of this package with the seeds.
+
+mod dockerfiles;
+#[cfg(feature = "all")]
+mod files;
+#[cfg(feature = "all")]
+mod models;
+
+/// A property by the name of its fuzz target and its directory of seeds.
+pub type Property = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const PROPERTIES: &[Property] = &[
+    ("dockerfile", dockerfiles::dockerfile),
+    ("expander", dockerfiles::expander),
+    ("mount", dockerfiles::mount),
+    ("trigger", dockerfiles::trigger),
+    #[cfg(feature = "all")]
+    ("dockerignore", files::dockerignore),
+    #[cfg(feature = "all")]
+    ("glob", files::glob),
+    #[cfg(feature = "all")]
+    ("path", files::path),
+    #[cfg(feature = "all")]
+    ("tar", files::tar),
+    #[cfg(feature = "all")]
+    ("definition", models::definition),
+    #[cfg(feature = "all")]
+    ("docker_config", models::docker_config),
+    #[cfg(feature = "all")]
+    ("document", models::document),
+    #[cfg(feature = "all")]
+    ("platform", models::platform),
+    #[cfg(feature = "all")]
+    ("reference", models::reference),
+];
+
+/// Checks the property of that name.
+///
+/// # Panics
+/// When it does not hold, or there is none of that name.
+pub fn check(name: &str, data: &[u8]) {
+    let (_, property) = PROPERTIES.iter().find(|(known, _)| *known == name).expect("a name");
+    property(data);
+}
