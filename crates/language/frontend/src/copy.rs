@@ -105,35 +105,47 @@ impl Compiler<'_> {
         }
         append(&mut created_by, format_args!(" {dest} # buildkit"));
 
-        let base = self.stages[index].output;
-        let metadata = self.metadata(index, &name, instruction);
         let output = if copy.link && chmod.is_none() {
-            // Made on its own, so that it stays the same whatever is below it.
-            let group = |weak| {
-                let id = format!("link-{}-{place}", self.stages[index].title());
-                Some(pb::ProgressGroup { id, name: name.clone(), weak })
-            };
-            let copying = Metadata { progress_group: group(true), ..metadata };
-            let merge_group = group(false);
-            let alone = self.graph.file(None, actions, copying);
-            self.step(alone, index, name.clone(), platform.clone(), instruction.span);
-            self.stages[index].step_index = place;
-            let linked = names::step(&mut self.stages[index], &format!("LINK {code}"), shown, &env);
-            let mut merging = self.metadata(index, &linked, instruction);
-            merging.progress_group = merge_group;
-            let merged = self.graph.merge([base, Some(alone)], merging);
-            if let Some(merged) = merged.filter(|merged| *merged != alone) {
-                self.step(merged, index, linked, platform, instruction.span);
-            }
-            merged
+            self.linked(index, &plan, actions, place, &code)
         } else {
-            let output = self.graph.file(base, actions, metadata);
+            let metadata = self.metadata(index, &name, instruction);
+            let output = self.graph.file(self.stages[index].output, actions, metadata);
             self.step(output, index, name, platform, instruction.span);
             Some(output)
         };
         self.stages[index].output = output;
         self.stages[index].record(created_by, true);
         Ok(())
+    }
+
+    /// `--link`: made on its own, so that it stays the same whatever is below it. `place` is the step's number.
+    fn linked(
+        &mut self,
+        index: usize,
+        plan: &Plan<'_>,
+        actions: Vec<FileAction>,
+        place: usize,
+        code: &str,
+    ) -> Option<Output> {
+        let Plan { name, instruction, .. } = plan;
+        let (base, env) = (self.stages[index].output, self.stages[index].env.clone());
+        let platform = self.platform(index);
+        let shown = self.options.multi_platform.then_some(&platform);
+        let id = format!("link-{}-{place}", self.stages[index].title());
+        let group = |weak| Some(pb::ProgressGroup { id: id.clone(), name: name.clone(), weak });
+        let copying =
+            Metadata { progress_group: group(true), ..self.metadata(index, name, instruction) };
+        let alone = self.graph.file(None, actions, copying);
+        self.step(alone, index, name.clone(), platform.clone(), instruction.span);
+        self.stages[index].step_index = place;
+        let linked = names::step(&mut self.stages[index], &format!("LINK {code}"), shown, &env);
+        let merging =
+            Metadata { progress_group: group(false), ..self.metadata(index, &linked, instruction) };
+        let merged = self.graph.merge([base, Some(alone)], merging);
+        if let Some(merged) = merged.filter(|merged| *merged != alone) {
+            self.step(merged, index, linked, platform, instruction.span);
+        }
+        merged
     }
 
     fn optional_word(&mut self, index: usize, word: Option<&Word>) -> Result<Option<String>, Stop> {
