@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use super::action::{Making, expand, ids, make_all};
 use super::{Copy, Edit, ModeChange, Surroundings};
 use crate::{
-    Entry, Kind, Link, MatchInfo, Metadata, PatternSet, RelPath, TreeError, TreeView, resolve,
+    Entry, Kind, Link, MatchInfo, Metadata, Mtime, PatternSet, RelPath, TreeError, TreeView,
+    resolve,
 };
 
 pub(super) fn copy(
@@ -384,6 +385,9 @@ impl Copier<'_> {
         }
         if let Some(timestamp) = self.action.timestamp {
             meta.mtime = timestamp;
+        } else if entry.path.is_root() && meta.mtime == Mtime::default() {
+            // The root of a context has no time of its own: the directory is one that is made.
+            meta.mtime = self.parents.mtime;
         }
         meta
     }

@@ -437,3 +437,10 @@ fn a_very_deep_tree_takes_no_stack() {
     let source = view(entries);
     assert_eq!(run(&scratch(), &source, vec![Action::Copy(copy("/", "/"))]).unwrap().len(), 300);
 }
+
+#[test]
+fn a_directory_made_for_a_whole_context_has_the_time_of_what_is_made() {
+    let made = run(&scratch(), &context(), vec![Action::Copy(copy("/", "/new/"))]).unwrap();
+    let entry = made.get(&path("new")).expect("it was made");
+    assert_eq!(entry.meta.mtime, NOW.now);
+}
