@@ -1,10 +1,10 @@
 //! Findings for machines: BuildKit's JSON, SARIF, and the annotations of GitHub's workflows.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use report::{DescribedRule, Diagnostic};
 use serde_json::{Value, json};
 
 use crate::{Finding, Report, Severity, rules, severity_name};
@@ -95,140 +95,29 @@ pub(crate) fn pretty(document: &Value) -> String {
 
 /// SARIF 2.1.0, as code scanning takes it.
 pub fn sarif(report: &Report) -> String {
-    let used: BTreeSet<&str> = report
-        .findings
-        .iter()
-        .map(|finding| finding.rule.map_or("error", |rule| rule.id))
-        .collect();
-    let mut descriptions: Vec<Value> = Vec::new();
-    let mut ids: Vec<&str> = Vec::new();
-    for rule in rules().filter(|rule| used.contains(rule.id)) {
-        ids.push(rule.id);
-        descriptions.push(json!({
-            "id": rule.id,
-            "shortDescription": { "text": rule.summary },
-            "fullDescription": { "text": rule.why },
-            "help": { "text": format!("{}\n\n{}", rule.why, rule.link()) },
-            "defaultConfiguration": { "level": severity_name(rule.severity) },
-        }));
-    }
-    if used.contains("error") {
-        ids.push("error");
-        descriptions.push(json!({
-            "id": "error",
-            "shortDescription": { "text": "The Dockerfile can be built" },
-            "defaultConfiguration": { "level": "error" },
-        }));
-    }
-    let places = Places::of(&report.source.text);
-    let results: Vec<Value> = report
-        .findings
-        .iter()
-        .map(|finding| {
-            let id = finding.rule.map_or("error", |rule| rule.id);
-            json!({
-                "ruleId": id,
-                "ruleIndex": ids.iter().position(|known| *known == id).unwrap_or_default(),
-                "level": severity_name(finding.severity),
-                "message": { "text": with_hint(finding) },
-                "locations": [{ "physicalLocation": {
-                    "artifactLocation": { "uri": uri(&report.source.name) },
-                    "region": places.region(finding),
-                } }],
-            })
+    let described: Vec<DescribedRule> = rules()
+        .map(|rule| DescribedRule {
+            id: rule.id,
+            title: rule.summary,
+            explanation: Some(rule.why),
+            page: Some(rule.link()),
+            severity: Some(rule.severity),
         })
         .collect();
-    pretty(&json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": { "driver": {
-                "name": "crossdock",
-                "semanticVersion": env!("CARGO_PKG_VERSION"),
-                "rules": descriptions,
-            } },
-            "columnKind": "unicodeCodePoints",
-            "results": results,
-        }],
-    }))
-}
-
-/// Lines and columns of a text, found without reading it from its beginning.
-struct Places<'a> {
-    text: &'a str,
-    /// Where lines begin.
-    lines: Vec<usize>,
-}
-
-impl<'a> Places<'a> {
-    fn of(text: &'a str) -> Self {
-        let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self { text, lines: std::iter::once(0).chain(breaks).collect() }
-    }
-
-    /// The line and the column of a byte, from 1.
-    fn place(&self, offset: usize) -> (usize, usize) {
-        let line = self.lines.partition_point(|start| *start <= offset).max(1);
-        let start = self.lines.get(line - 1).copied().unwrap_or_default();
-        let before = self.text.get(start..offset.min(self.text.len())).unwrap_or_default();
-        (line, before.chars().count() + 1)
-    }
-
-    fn region(&self, finding: &Finding) -> Value {
-        let span = finding.diagnostic.span;
-        let (line, column) = self.place(span.start);
-        let (end_line, end_column) = self.place(span.end);
-        json!({
-            "startLine": line,
-            "startColumn": column,
-            "endLine": end_line,
-            "endColumn": end_column,
-        })
-    }
-}
-
-/// A path as a relative address.
-fn uri(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.trim_start_matches("./").bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-fn with_hint(finding: &Finding) -> String {
-    match &finding.diagnostic.hint {
-        Some(hint) => format!("{}\n{hint}", finding.diagnostic.message),
-        None => finding.diagnostic.message.clone(),
-    }
+    report::sarif(&described, &diagnostics(report))
 }
 
 /// One command of a GitHub workflow for each finding.
 pub fn github(report: &Report) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
-    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-    let places = Places::of(&report.source.text);
-    let mut out = String::new();
-    for finding in &report.findings {
-        let level = match finding.severity {
-            Severity::Note => "notice",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
-        let span = finding.diagnostic.span;
-        let (line, column) = places.place(span.start);
-        let (end, _) = places.place(span.end);
-        let _ = writeln!(
-            out,
-            "::{level} file={},line={line},endLine={end},col={column},title={}::{}",
-            property(&report.source.name),
-            property(finding.rule.map_or("error", |rule| rule.id)),
-            data(&with_hint(finding)),
-        );
-    }
-    out
+    report::github(&diagnostics(report))
+}
+
+/// The findings as everything else tells them, weighed as they are here.
+fn diagnostics(report: &Report) -> Vec<Diagnostic> {
+    let one = |finding: &Finding| Diagnostic {
+        severity: finding.severity,
+        rule: finding.rule.map(|rule| rule.id),
+        ..finding.diagnostic.clone().in_source(&report.source)
+    };
+    report.findings.iter().map(one).collect()
 }

@@ -6,6 +6,10 @@
 
 mod diagnostic;
 mod event;
+mod exchange;
+mod places;
 
 pub use diagnostic::{Diagnostic, Severity, SourceText, Span, did_you_mean};
 pub use event::{Event, Output, Progress, Silent, VertexId};
+pub use exchange::{DescribedRule, github, json_findings, sarif};
+pub use places::{Places, Region};

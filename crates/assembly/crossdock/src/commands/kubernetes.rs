@@ -7,12 +7,12 @@ use engine::Engine;
 use kubernetes::{
     CheckOptions, GenerateError, GenerateOptions, ImageFacts, Images, RULES, Variant, Workload,
 };
-use report::{Severity, SourceText};
+use report::{DescribedRule, Severity, SourceText};
 
 use super::print;
 use crate::args::{CheckManifestsArgs, GenerateArgs, WorkloadKind};
 use crate::failure::{self, Failure};
-use crate::findings::{self, FindingRule, FindingsFormat};
+use crate::findings::{self, FindingsFormat};
 use crate::request::{UsageError, reference};
 use crate::session::Session;
 
@@ -39,12 +39,13 @@ pub(crate) fn check(args: &CheckManifestsArgs, session: &Session<'_>) -> Result<
     };
     let checked =
         checked.map_err(|errors| Failure::Build(build_api::BuildError::Invalid(errors)))?;
-    let rules: Vec<FindingRule> = RULES
+    let rules: Vec<DescribedRule> = RULES
         .iter()
-        .map(|rule| FindingRule {
+        .map(|rule| DescribedRule {
             id: rule.id,
             title: rule.title,
             page: Some(format!("{PAGE}#{}", rule.id.to_lowercase())),
+            ..DescribedRule::default()
         })
         .collect();
     let color = io::stdout().is_terminal() && session.environment.wants_color();

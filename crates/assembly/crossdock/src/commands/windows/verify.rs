@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 
-use report::{Diagnostic, SourceText, Span};
+use report::{DescribedRule, Diagnostic, SourceText, Span};
 use serde_json::{Value, json};
 use windows_image::{Base, Finding, Severity, Subject, guess_base, rules, verify as check};
 
@@ -11,7 +11,7 @@ use super::image::{Looked, Part, look};
 use crate::args::{BaseKind, VerifyArgs};
 use crate::commands::print;
 use crate::failure::Failure;
-use crate::findings::{self, FindingRule, FindingsFormat};
+use crate::findings::{self, FindingsFormat};
 use crate::session::Session;
 
 /// Where the rules are explained.
@@ -36,11 +36,12 @@ pub(super) fn verify(args: &VerifyArgs, session: &Session<'_>) -> Result<(), Fai
         FindingsFormat::Json => json_of(&looked, &checked),
         format => {
             let list: Vec<Diagnostic> = checked.iter().flat_map(diagnostics).collect();
-            let rules: Vec<FindingRule> = rules()
-                .map(|(id, title)| FindingRule {
+            let rules: Vec<DescribedRule> = rules()
+                .map(|(id, title)| DescribedRule {
                     id,
                     title,
                     page: Some(format!("{PAGE}#{}", id.to_lowercase())),
+                    ..DescribedRule::default()
                 })
                 .collect();
             findings::write(format, &rules, &list, false)
