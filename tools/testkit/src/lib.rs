@@ -12,7 +12,7 @@ mod windows_program;
 
 pub use context::Context;
 pub use image::{Entry, Image, Kind, entries, overlay};
-pub use program::Program;
+pub use program::{Program, busybox, outcome, success, with_shell};
 pub use registry::Registry;
 pub use web::{Asked, Page, Repository, Web};
 pub use windows_base::WindowsLayer;

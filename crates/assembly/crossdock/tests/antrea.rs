@@ -1,10 +1,6 @@
 //! What Antrea's Dockerfiles ask of a build, run with the real program.
 
-use testkit::{Context, Program, Registry};
-
-fn busybox() -> Vec<u8> {
-    fs_err::read("/bin/busybox").expect("busybox is installed (Debian package busybox-static)")
-}
+use testkit::{Context, Program, Registry, busybox};
 
 const SHELL: &str = "FROM scratch AS shell\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n";
 

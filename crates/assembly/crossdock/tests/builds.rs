@@ -3,34 +3,7 @@
 use std::path::Path;
 
 use assert_cmd::Command;
-use testkit::{Access, Context, Program, Registry, ServerOptions};
-
-/// Standard output, standard error and exit code.
-fn outcome(command: &mut Command) -> (String, String, i32) {
-    let output = command.output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
-}
-
-/// Standard output and standard error of what must succeed.
-fn success(command: &mut Command) -> (String, String) {
-    let (stdout, stderr, code) = outcome(command);
-    assert_eq!(code, 0, "{stderr}");
-    (stdout, stderr)
-}
-
-/// A program that runs without libraries, for steps in images made from scratch.
-fn busybox() -> Vec<u8> {
-    fs_err::read("/bin/busybox").expect("busybox is installed (Debian package busybox-static)")
-}
-
-/// A context with a shell to copy.
-fn with_shell(dockerfile: &str) -> Context {
-    let text = format!(
-        "FROM scratch AS shell\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n{dockerfile}"
-    );
-    Context::with_dockerfile(&text).file_with_mode("busybox", busybox(), 0o755)
-}
+use testkit::{Access, Context, Program, Registry, ServerOptions, outcome, success, with_shell};
 
 #[test]
 fn a_second_build_runs_nothing() {

@@ -2,16 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use assert_cmd::Command;
 use serde_json::Value;
-use testkit::{Context, Program};
-
-/// Standard output, standard error and exit code.
-fn outcome(command: &mut Command) -> (String, String, i32) {
-    let output = command.output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
-}
+use testkit::{Context, Program, outcome};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))

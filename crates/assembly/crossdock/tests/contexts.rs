@@ -3,21 +3,14 @@
 use std::io::Write as _;
 
 use assert_cmd::Command;
-use testkit::{Context, Page, Program, Repository, Web};
+use testkit::{Context, Page, Program, Repository, Web, outcome};
 
 /// 2020-01-02T03:04:05Z, when [`Repository`] commits.
 const TIME: i64 = 1_577_934_245;
 
-fn outcome(command: &mut Command) -> (String, String, i32) {
-    let output = command.output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
-}
-
+/// Standard output of what must succeed.
 fn success(command: &mut Command) -> String {
-    let (stdout, stderr, code) = outcome(command);
-    assert_eq!(code, 0, "{stderr}");
-    stdout
+    testkit::success(command).0
 }
 
 fn failure(command: &mut Command) -> String {

@@ -1,15 +1,12 @@
 //! `crossdock k8s` with images in a real registry.
 
-use testkit::{Program, Registry};
+use testkit::{Program, Registry, outcome};
 
 const BOTH: [&str; 2] = ["windows(10.0.26100.2894)/amd64", "windows(10.0.20348.3091)/amd64"];
 
 /// Standard output, standard error and exit code.
 fn run(program: &Program, line: &str, stdin: &str) -> (String, String, i32) {
-    let output =
-        program.command(line).write_stdin(stdin).output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+    outcome(program.command(line).write_stdin(stdin))
 }
 
 #[test]

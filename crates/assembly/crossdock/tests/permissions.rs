@@ -1,17 +1,6 @@
 //! Steps that get more than the sandbox gives, with the real program.
 
-use testkit::{Context, Program};
-
-fn busybox() -> Vec<u8> {
-    fs_err::read("/bin/busybox").expect("busybox is installed (Debian package busybox-static)")
-}
-
-fn with_shell(dockerfile: &str) -> Context {
-    let text = format!(
-        "FROM scratch AS shell\nCOPY busybox /bin/busybox\nCOPY busybox /bin/sh\n{dockerfile}"
-    );
-    Context::with_dockerfile(&text).file_with_mode("busybox", busybox(), 0o755)
-}
+use testkit::{Context, Program, with_shell};
 
 /// Standard error and exit code of a build.
 fn build(program: &Program, context: &Context, arguments: &str) -> (String, i32) {

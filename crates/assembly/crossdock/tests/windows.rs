@@ -1,20 +1,11 @@
 //! `crossdock windows` with the real program, on images that the tests make themselves.
 
 use assert_cmd::Command;
-use testkit::{Context, Program, Registry, WindowsProgram};
-
-/// Standard output, standard error and exit code.
-fn outcome(command: &mut Command) -> (String, String, i32) {
-    let output = command.output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
-}
+use testkit::{Context, Program, Registry, WindowsProgram, outcome};
 
 /// Standard output of what must succeed.
 fn success(command: &mut Command) -> String {
-    let (stdout, stderr, code) = outcome(command);
-    assert_eq!(code, 0, "{stderr}");
-    stdout
+    testkit::success(command).0
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! `crossdock windows bases` and `compat`.
 
 use serde_json::Value;
-use testkit::{Program, Registry};
+use testkit::{Program, Registry, outcome};
 
 /// Standard output, standard error and exit code.
 fn run(program: &Program, line: &str) -> (String, String, i32) {
-    let output = program.command(line).output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+    outcome(&mut program.command(line))
 }
 
 #[test]

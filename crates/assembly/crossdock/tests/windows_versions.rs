@@ -1,15 +1,6 @@
 //! One payload over the bases of several Windows versions.
 
-use testkit::{Context, Program, Registry};
-
-/// Standard output and standard error of what must succeed.
-fn success(command: &mut assert_cmd::Command) -> (String, String) {
-    let output = command.output().expect("crossdock can be started");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it writes UTF-8");
-    let stderr = text(output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    (text(output.stdout), stderr)
-}
+use testkit::{Context, Program, Registry, success};
 
 /// In an order that is not that of the versions.
 const BASES: [&str; 5] = [
