@@ -25,6 +25,7 @@ mod last_build;
 mod missing;
 mod notices;
 mod options;
+mod origins;
 mod plan;
 mod planned_images;
 mod prepare;
