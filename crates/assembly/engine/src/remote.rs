@@ -68,7 +68,7 @@ impl Engine {
         };
         Remotes {
             store: &self.store,
-            git: Git::new(self.store.clone(), options),
+            git: Git::new(self.store.clone(), self.remote.clone(), options),
             downloads: Downloads::new(self.store.clone(), self.remote.clone()),
             secrets: Arc::new(request.secrets.clone()),
             ssh: &request.ssh,

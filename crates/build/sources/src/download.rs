@@ -1,5 +1,4 @@
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use reqwest::{Response, StatusCode, Url};
 use store::{Store, StoreError};
 
 use crate::Remote;
+use crate::redirect::{self, REDIRECTS, same};
 
 /// A file that was fetched over HTTP. Its bytes are a blob of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +117,6 @@ pub enum DownloadError {
     },
 }
 
-const REDIRECTS: usize = 10;
 const ATTEMPTS: u32 = 4;
 /// A file may have at most this many bytes.
 const SIZE_LIMIT: u64 = 64 << 30;
@@ -268,7 +267,13 @@ impl Downloads {
             let Some(location) = text(response.headers(), LOCATION).filter(|_| moved) else {
                 return Ok(response);
             };
-            at = next_hop(start, &at, &location, has_checksum)?;
+            at = redirect::next(&start.url, &at, &location, has_checksum).map_err(|refused| {
+                let reason = match refused.reason {
+                    redirect::NO_TLS => "without TLS; give a checksum to allow it",
+                    other => other,
+                };
+                DownloadError::Redirect { url: shown.clone(), to: refused.to, reason }
+            })?;
         }
         Err(DownloadError::Redirects { url: shown.clone() })
     }
@@ -343,66 +348,6 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     out
 }
 
-fn same(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host_str() == other.host_str()
-        && one.port_or_known_default() == other.port_or_known_default()
-}
-
-/// Where a redirect leads, if anybody goes there.
-fn next_hop(
-    start: &Target,
-    at: &Url,
-    location: &str,
-    has_checksum: bool,
-) -> Result<Url, DownloadError> {
-    let refuse = |to: &str, reason| DownloadError::Redirect {
-        url: start.shown.clone(),
-        to: to.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect(),
-        reason,
-    };
-    let Ok(to) = at.join(location) else { return Err(refuse(location, "which is no address")) };
-    if !matches!(to.scheme(), "http" | "https") {
-        return Err(refuse(to.as_str(), "but only http and https are followed"));
-    }
-    if !to.username().is_empty() || to.password().is_some() {
-        return Err(refuse("another server", "with a user name"));
-    }
-    if at.scheme() == "https" && to.scheme() == "http" && !has_checksum {
-        return Err(refuse(to.as_str(), "without TLS; give a checksum to allow it"));
-    }
-    if is_near(&to) && !is_near(&start.url) {
-        return Err(refuse(to.as_str(), "an address of this machine or its neighbourhood"));
-    }
-    Ok(to)
-}
-
-/// Whether an address is this machine's, or one that only machines nearby can reach.
-fn is_near(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return true };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    if bare == "localhost" || bare.ends_with(".localhost") {
-        return true;
-    }
-    let v4 = |address: Ipv4Addr| {
-        address.is_loopback()
-            || address.is_private()
-            || address.is_link_local()
-            || address.is_unspecified()
-    };
-    match bare.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => v4(address),
-        Ok(IpAddr::V6(address)) => {
-            address.is_loopback()
-                || address.is_unspecified()
-                || address.is_unicast_link_local()
-                || address.is_unique_local()
-                || address.to_ipv4_mapped().is_some_and(v4)
-        }
-        Err(_) => false,
-    }
-}
-
 /// A time as HTTP writes it.
 fn http_date(seconds: i64) -> Option<String> {
     let time = jiff::Timestamp::from_second(seconds).ok()?;
@@ -441,34 +386,6 @@ fn file_name(disposition: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirects_lead_to_public_places_only() {
-        let hop = |from: &str, to: &str, checksum: bool| {
-            let request = DownloadRequest { url: from, ..DownloadRequest::default() };
-            let start = Target::of(&request).unwrap();
-            next_hop(&start, &start.url, to, checksum).map(|url| url.to_string()).ok()
-        };
-        let from = "https://a.example/x";
-        assert_eq!(hop(from, "/y", false).as_deref(), Some("https://a.example/y"));
-        assert_eq!(hop(from, "https://b.example/", false).as_deref(), Some("https://b.example/"));
-        for to in [
-            "file:///etc/passwd",
-            "ftp://b.example/",
-            "https://127.0.0.1/",
-            "https://169.254.169.254/latest",
-            "https://[::ffff:10.0.0.1]/",
-            "https://[fe80::1]/",
-            "https://localhost:1/",
-            "https://user@b.example/",
-            "http://b.example/",
-            "https://2130706433/",
-        ] {
-            assert_eq!(hop(from, to, false), None, "{to}");
-        }
-        assert!(hop(from, "http://b.example/", true).is_some());
-        assert!(hop("http://127.0.0.1:1/x", "http://127.0.0.1:2/y", false).is_some());
-    }
 
     #[test]
     fn passwords_leave_the_address() {

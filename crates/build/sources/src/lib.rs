@@ -12,6 +12,7 @@ mod download;
 mod git;
 mod image;
 mod layout;
+mod redirect;
 mod remote;
 
 pub use download::{Download, DownloadError, DownloadRequest, Downloads};

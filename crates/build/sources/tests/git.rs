@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use sources::{Git, GitAuth, GitError, GitOptions, GitRequest, GitTree};
+use registry::ClientOptions;
+use sources::{Git, GitAuth, GitError, GitOptions, GitRequest, GitTree, Remote, RemoteOptions};
 use store::Store;
 use tempfile::TempDir;
 use testkit::{Page, Repository, Web};
@@ -31,7 +32,7 @@ impl Bench {
     }
 
     fn git(&self) -> Git {
-        Git::new(self.store.clone(), options())
+        Git::new(self.store.clone(), remote(), options())
     }
 
     fn request(&self, path: &str) -> GitRequest {
@@ -60,6 +61,10 @@ fn options() -> GitOptions {
         programs: ["/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
         ..GitOptions::default()
     }
+}
+
+fn remote() -> Remote {
+    Remote::new(RemoteOptions { client: ClientOptions::default(), offline: false })
 }
 
 fn sample(web: &Web) -> Repository {
@@ -311,15 +316,84 @@ fn a_token_goes_to_its_server_and_nowhere_else() {
     assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 }
 
+/// Has every request for `old.git` be sent to `to`.
+fn redirect(web: &Web, to: &str) {
+    let headers = vec![("Location".to_owned(), to.to_owned())];
+    web.page("old.git", Page { status: Some(301), headers, ..Page::default() });
+}
+
+const FIRST: &str = "info/refs?service=git-upload-pack";
+
 #[test]
-fn a_server_cannot_send_git_elsewhere() {
+fn a_repository_that_moved_is_found_and_keeps_its_name() {
+    let bench = Bench::new();
+    let repository = sample(&bench.web);
+    redirect(&bench.web, &format!("/r.git/{FIRST}"));
+    let request = GitRequest { keep_git_dir: true, ..bench.request("old.git") };
+    let tree = bench.tree(&request);
+    assert_eq!(tree.commit, repository.git(&["rev-parse", "HEAD"]));
+    assert_eq!(plain_git(&tree.path, &["config", "remote.origin.url"]), bench.web.url("old.git"));
+    // A commit is taken at its word, so that the first request is that for its files.
+    let reference = tree.commit;
+    let subdir = "sub".to_owned();
+    let tree = bench.tree(&GitRequest { reference, subdir, ..bench.request("old.git") });
+    assert!(tree.path.join("file").is_file());
+}
+
+#[test]
+fn a_token_does_not_follow_a_repository_to_another_server() {
     let (bench, other) = (Bench::new(), Web::start());
     other.repository("r.git").file("a", "a").commit("one");
-    let headers = vec![("Location".to_owned(), other.url("r.git/info/refs"))];
-    bench.web.page("moved.git", Page { status: Some(302), headers, ..Page::default() });
-    let text = bench.refused(&bench.request("moved.git"));
-    assert!(text.contains("302"), "{text}");
-    assert_eq!(other.asked(), []);
+    let authorization = Some("basic eC1hY2Nlc3MtdG9rZW46dA==".to_owned());
+    other.page("private/", Page { authorization, ..Page::default() });
+    other.repository("private/r.git").file("b", "b").commit("one");
+    let secret = |id: String| {
+        let find = move |asked: &str| Ok((asked == id).then(|| b"t".to_vec()));
+        GitAuth { secrets: Arc::new(find), ..GitAuth::default() }
+    };
+    let token = secret("GIT_AUTH_TOKEN".to_owned());
+    redirect(&bench.web, &other.url(&format!("r.git/{FIRST}")));
+    let tree = bench.fetch(&bench.request("old.git"), &token).expect("it is public there");
+    assert!(tree.path.join("a").is_file());
+    assert!(bench.web.asked().iter().all(|asked| asked.headers.contains_key("authorization")));
+    assert!(!other.asked().is_empty());
+    assert!(other.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
+
+    redirect(&bench.web, &other.url(&format!("private/r.git/{FIRST}")));
+    let Err(error) = bench.fetch(&bench.request("old.git"), &token) else {
+        panic!("it is private there")
+    };
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.contains(&format!("GIT_AUTH_TOKEN.{}", other.host())), "{error:?}");
+    let named = secret(format!("GIT_AUTH_TOKEN.{}", other.host()));
+    let tree = bench.fetch(&bench.request("old.git"), &named).expect("the token is that server's");
+    assert!(tree.path.join("b").is_file());
+}
+
+#[test]
+fn a_server_leads_git_to_repositories_only_and_not_for_ever() {
+    let (bench, other) = (Bench::new(), Web::start());
+    other.repository("r.git").file("a", "a").commit("one");
+    for (to, told) in [
+        (other.url("r.git/info/refs"), "is not the address of a repository"),
+        (other.url("login"), "is not the address of a repository"),
+        (format!("/old.git/{FIRST}"), "after too many steps"),
+        ("file:///etc/passwd".to_owned(), "only http and https are followed"),
+        (format!("http://user@{}/r.git/{FIRST}", other.host()), "with a user name"),
+    ] {
+        redirect(&bench.web, &to);
+        let text = bench.refused(&bench.request("old.git"));
+        assert!(text.contains(told), "{to}: {text}");
+    }
+    assert!(bench.web.asked().len() < 30, "{}", bench.web.asked().len());
+    // Nor later than at the first request.
+    let headers = vec![("Location".to_owned(), other.url("r.git/git-upload-pack"))];
+    sample(&bench.web);
+    bench.web.page("r.git/git-upload-pack", Page { status: Some(307), headers, ..Page::default() });
+    let before = other.asked().len();
+    let text = bench.refused(&bench.request("r.git"));
+    assert!(text.contains("elsewhere"), "{text}");
+    assert_eq!(other.asked().len(), before);
 }
 
 #[test]
@@ -374,7 +448,7 @@ fn what_was_fetched_needs_no_network_any_more() {
     let by_commit = GitRequest { reference: commit, ..request.clone() };
     assert_eq!(bench.tree(&by_commit), tree);
     assert_eq!(bench.web.asked().len(), asked);
-    let offline = Git::new(bench.store, GitOptions { offline: true, ..options() });
+    let offline = Git::new(bench.store, remote(), GitOptions { offline: true, ..options() });
     let pin = offline.pin(&request, &GitAuth::default(), &|_| {}).expect("it is remembered");
     assert_eq!(offline.fetch(&pin, &GitAuth::default(), &|_| {}).expect("it is there"), tree);
     let other = GitRequest { reference: "v1".to_owned(), ..request };
@@ -440,7 +514,8 @@ fn large_files_are_fetched_where_git_lfs_is_installed() {
     for name in ["git", "sh"] {
         std::os::unix::fs::symlink(format!("/usr/bin/{name}"), none.join(name)).expect("a link");
     }
-    let git = Git::new(bench.store.clone(), GitOptions { programs: vec![none], ..options() });
+    let git =
+        Git::new(bench.store.clone(), remote(), GitOptions { programs: vec![none], ..options() });
     let said = std::sync::Mutex::new(Vec::new());
     let log = |line: &str| said.lock().expect("no panic").push(line.to_owned());
     let request = bench.request("r.git");
@@ -467,7 +542,7 @@ fn large_files_are_fetched_where_git_lfs_is_installed() {
 fn without_git_the_package_is_named() {
     let bench = Bench::new();
     let options = GitOptions { programs: vec![bench.dir.path().to_owned()], ..options() };
-    let git = Git::new(bench.store.clone(), options);
+    let git = Git::new(bench.store.clone(), remote(), options);
     let refused = git.pin(&bench.request("r.git"), &GitAuth::default(), &|_| {});
     let Err(error) = refused else { panic!("there is no git") };
     assert_eq!(error.to_string(), "the program `git` is not installed");

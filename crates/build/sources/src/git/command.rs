@@ -16,7 +16,8 @@ use super::address::{Address, Carrier};
 use super::auth::{GitAuth, Scope, SshKeys};
 use super::refs::{Listing, read};
 use super::repository::Lock;
-use super::{GitError, GitLog, GitOptions};
+use super::{GitError, GitLog, GitOptions, moved};
+use crate::Remote;
 
 /// What git may print for one command.
 const OUTPUT_LIMIT: u64 = 256 << 20;
@@ -29,7 +30,12 @@ const POLL: Duration = Duration::from_millis(50);
 /// Runs git for one address.
 pub(crate) struct Runner<'a> {
     pub(crate) options: &'a GitOptions,
+    /// As it was asked for: what messages and files of the tree say.
     pub(crate) address: &'a Address,
+    /// Where it is: what git is told.
+    at: Address,
+    /// What the server is told.
+    authorization: Option<String>,
     git: PathBuf,
     home: TemporaryDirectory,
     ssh: Option<OsString>,
@@ -62,17 +68,28 @@ impl<'a> Runner<'a> {
         auth: &GitAuth,
         scope: Scope,
     ) -> Result<Self, GitError> {
+        Self::reaching(store, options, (address, address.clone()), auth, scope)
+    }
+
+    /// For the repository that was asked for at one address and is at another.
+    fn reaching(
+        store: &Store,
+        options: &'a GitOptions,
+        (address, at): (&'a Address, Address),
+        auth: &GitAuth,
+        scope: Scope,
+    ) -> Result<Self, GitError> {
         let missing = |program, package| GitError::NoProgram { program, package };
         let git = find(&options.programs, "git").ok_or_else(|| missing("git", "git"))?;
         let home = store.temporary_directory().map_err(super::store_error(address))?;
+        let authorization = auth.authorization(&at, scope)?;
+        let mut secrets: Vec<String> = authorization.iter().cloned().collect();
+        let secret = authorization.as_deref().and_then(|value| value.split_once(' '));
+        secrets.extend(secret.map(|(_, secret)| secret.to_owned()));
+        let (ssh, agent) = (None, None);
         let mut runner =
-            Self { options, address, git, home, ssh: None, agent: None, secrets: Vec::new() };
-        let authorization = auth.authorization(address, scope)?;
-        if let Some(value) = &authorization {
-            runner.secrets.push(value.clone());
-            runner.secrets.extend(value.split_once(' ').map(|(_, secret)| secret.to_owned()));
-        }
-        runner.write("gitconfig", &config(address, authorization.as_deref()))?;
+            Self { options, address, at, authorization, git, home, ssh, agent, secrets };
+        runner.write("gitconfig", &config(&runner.at, runner.authorization.as_deref()))?;
         fs_err::rename(runner.home.path().join("gitconfig"), runner.home.path().join(".gitconfig"))
             .map_err(|source| runner.start(source))?;
         if address.carrier == Carrier::Ssh {
@@ -81,6 +98,28 @@ impl<'a> Runner<'a> {
             runner.set_ssh(&ssh, auth)?;
         }
         Ok(runner)
+    }
+
+    /// One that runs git where the server says that the repository is. Secrets without the name of a host do not go to
+    /// another server than the first.
+    pub(crate) fn followed(
+        &self,
+        store: &Store,
+        remote: &Remote,
+        auth: &GitAuth,
+        scope: Scope,
+        log: GitLog<'_>,
+    ) -> Result<Self, GitError> {
+        let at = moved::find(remote, self.address, self.authorization.as_deref())?;
+        log(&format!("{} is at {} now", self.address.shown(), at.shown()));
+        let same = at.origin() == self.address.origin();
+        let scope = if same { scope } else { Scope::NamedHostOnly };
+        Self::reaching(store, self.options, (self.address, at), auth, scope)
+    }
+
+    /// For git.
+    pub(crate) fn url(&self) -> &str {
+        self.at.url()
     }
 
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, GitError> {
@@ -312,7 +351,11 @@ impl<'a> Runner<'a> {
         let says = |texts: &[&str]| texts.iter().any(|text| all.contains(text));
         let message = tail.iter().find_map(|line| line.strip_prefix("fatal: "));
         let message = message.or(tail.last().map(String::as_str)).unwrap_or("git failed");
-        let host = &self.address.host;
+        let host = &self.at.host;
+        let redirects = ["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"];
+        if self.at.carrier == Carrier::Web && says(&redirects) {
+            return GitError::Elsewhere { action, remote: self.address.shown() };
+        }
         let hint = if says(&["Host key verification failed", "host key is known"]) {
             Some(format!(
                 "the key of {host} is not known: compare it with what its owner publishes, and add it with `ssh-keyscan {host} >> ~/.ssh/known_hosts`"
@@ -333,11 +376,6 @@ impl<'a> Runner<'a> {
                 "check the address; a private repository needs --secret id=GIT_AUTH_TOKEN,env=NAME"
                     .to_owned(),
             )
-        } else if says(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
-            Some(
-                "the server says that the repository is elsewhere; use the address it names"
-                    .to_owned(),
-            )
         } else {
             None
         };
@@ -348,7 +386,7 @@ impl<'a> Runner<'a> {
     pub(crate) fn list_refs(&self, name: &str, log: GitLog<'_>) -> Result<Listing, GitError> {
         let ask = |patterns: &[String]| -> Result<Listing, GitError> {
             let mut args: Vec<OsString> =
-                ["ls-remote", "--symref", "--", self.address.url()].map(Into::into).into();
+                ["ls-remote", "--symref", "--", self.url()].map(Into::into).into();
             args.extend(patterns.iter().map(Into::into));
             let run = Run { action: "list the branches of", args, git_dir: None, lock: None, log };
             Ok(read(&String::from_utf8_lossy(&self.run(&run)?)))

@@ -48,6 +48,24 @@ pub enum GitError {
         /// A way out, where one is known.
         hint: Option<String>,
     },
+    /// The server says that the repository is elsewhere, and nobody goes there.
+    #[error("cannot reach {remote}: the server says that it is at {to}, {reason}")]
+    Moved {
+        /// Which repository.
+        remote: String,
+        /// Where it is said to be.
+        to: String,
+        /// Why nobody goes there.
+        reason: &'static str,
+    },
+    /// git was led elsewhere, which it does not follow by itself.
+    #[error("cannot {action} {remote}: it is elsewhere")]
+    Elsewhere {
+        /// What was being done.
+        action: &'static str,
+        /// With which repository.
+        remote: String,
+    },
     /// The repository has no such branch, tag or commit.
     #[error("{remote} has no branch, tag or commit `{name}`")]
     NotFound {
@@ -141,6 +159,9 @@ impl GitError {
                 "install it: the package is called `{package}` in most distributions"
             )),
             Self::Failed { hint, .. } => hint.clone(),
+            Self::Moved { .. } | Self::Elsewhere { .. } => {
+                Some("use the address at which the repository is now".to_owned())
+            }
             Self::NotFound { near, .. } if !near.is_empty() => {
                 Some(format!("did you mean {}?", near.join(" or ")))
             }

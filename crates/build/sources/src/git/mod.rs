@@ -12,6 +12,7 @@ mod command;
 mod error;
 mod gitdir;
 mod lfs;
+mod moved;
 mod refs;
 mod repository;
 mod submodules;
@@ -27,6 +28,8 @@ use store::{Ref, Store};
 
 pub use auth::{GitAuth, SecretFn, SshKeys};
 pub use error::GitError;
+
+use crate::Remote;
 
 use address::Address;
 use auth::Scope;
@@ -107,13 +110,14 @@ pub type GitLog<'a> = &'a (dyn Fn(&str) + Sync);
 #[derive(Clone)]
 pub struct Git {
     store: Store,
+    remote: Remote,
     options: GitOptions,
 }
 
 impl Git {
-    /// Fetches into `store`. Starts nothing yet.
-    pub fn new(store: Store, options: GitOptions) -> Self {
-        Self { store, options }
+    /// Fetches into `store`; `remote` asks servers where what moved is. Starts nothing yet.
+    pub fn new(store: Store, remote: Remote, options: GitOptions) -> Self {
+        Self { store, remote, options }
     }
 
     /// Finds out which commit is meant. A full commit is taken at its word, without asking anybody.
@@ -150,7 +154,14 @@ impl Git {
             return refs::matching(known, &request.checksum, &address.shown()).map(pin);
         }
         let runner = Runner::new(&self.store, &self.options, &address, auth, Scope::AnyHost)?;
-        let listed = runner.list_refs(&request.reference, log)?;
+        let listed = match runner.list_refs(&request.reference, log) {
+            Err(GitError::Elsewhere { .. }) => {
+                let (store, remote) = (&self.store, &self.remote);
+                let runner = runner.followed(store, remote, auth, Scope::AnyHost, log)?;
+                runner.list_refs(&request.reference, log)?
+            }
+            listed => listed?,
+        };
         let resolved = refs::choose(&listed, &request.reference, &address.shown())?;
         let record = serde_json::to_vec(&resolved).unwrap_or_default();
         self.store.put("git-ref", key.hex(), &record, &[]).map_err(store_error(&address))?;
@@ -219,19 +230,28 @@ impl Git {
         log: GitLog<'_>,
     ) -> Result<Option<Commit>, GitError> {
         let address = source.address;
-        let runner = Runner::new(&self.store, &self.options, address, auth, source.scope)?;
+        let mut runner = Runner::new(&self.store, &self.options, address, auth, source.scope)?;
         let repository = Repository::open(&self.store, address, source.commit, &self.options)?;
         if let Some(id) = place.known
             && self.known(id, address)?.is_some()
         {
             return Ok(None);
         }
-        let (commit, modules) = match self.write_files(source, &runner, &repository, place, log) {
+        // What the server says of another place is asked before anything is fetched from it.
+        let mut fetched = repository.fetch(&runner, &source.object(), log);
+        if let Err(GitError::Elsewhere { .. }) = fetched {
+            runner = runner.followed(&self.store, &self.remote, auth, source.scope, log)?;
+            fetched = repository.fetch(&runner, &source.object(), log);
+        }
+        let written =
+            fetched.and_then(|()| self.write_files(source, &runner, &repository, place, log));
+        let (commit, modules) = match written {
             // What a killed process left may be damaged in ways git does not mend: begin anew, once.
             Err(GitError::Damaged { .. }) => {
                 repository.clear()?;
                 let to = place.root.join(place.path.as_path());
                 empty(&to).map_err(|error| GitError::Write { path: to, source: error.into() })?;
+                repository.fetch(&runner, &source.object(), log)?;
                 self.write_files(source, &runner, &repository, place, log)?
             }
             written => written?,
@@ -252,9 +272,6 @@ impl Git {
         place: &Place<'_>,
         log: GitLog<'_>,
     ) -> Result<(Commit, Vec<Submodule>), GitError> {
-        let wanted =
-            repository::Object { id: source.object, commit: source.commit, name: source.name };
-        repository.fetch(runner, &wanted, log)?;
         let commit = repository.commit(runner, source.object)?;
         let to = place.root.join(place.path.as_path());
         let what = checkout::Wanted { commit: &commit, subdir: source.subdir, store: &self.store };
@@ -366,6 +383,12 @@ struct Source<'a> {
     object: &'a str,
     name: Option<&'a str>,
     subdir: &'a str,
+}
+
+impl Source<'_> {
+    fn object(&self) -> repository::Object<'_> {
+        repository::Object { id: self.object, commit: self.commit, name: self.name }
+    }
 }
 
 /// Where it is written.

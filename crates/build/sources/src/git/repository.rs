@@ -145,7 +145,7 @@ impl Repository {
         if runner.options.offline {
             return Err(GitError::Offline { remote: self.remote.clone() });
         }
-        let url = runner.address.url();
+        let url = runner.url();
         let fetch = |depth: &str, what: &[&str]| {
             let mut words = vec!["fetch", "--no-tags", "--force", "--no-write-fetch-head", depth];
             words.extend(["--refmap=", "--update-shallow", "--", url]);
