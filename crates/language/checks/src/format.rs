@@ -62,7 +62,7 @@ pub fn error(report: &Report) -> Option<(String, Vec<(usize, usize)>)> {
     let broken: BTreeSet<&str> = report
         .findings
         .iter()
-        .filter(|finding| finding.severity > Severity::Note)
+        .filter(|finding| finding.counts_for_buildkit())
         .filter_map(|finding| Some(finding.rule?.id))
         .collect();
     let rules: Vec<&str> = broken.into_iter().collect();

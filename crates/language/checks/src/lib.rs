@@ -37,6 +37,16 @@ pub struct Finding {
     pub fix: Option<Fix>,
 }
 
+impl Finding {
+    /// Whether it is wrong, or breaks a rule that BuildKit has too. `error=true` makes no more of an own rule.
+    fn counts_for_buildkit(&self) -> bool {
+        match self.rule {
+            Some(rule) if rule.origin == Origin::Crossdock => rule.severity == Severity::Error,
+            _ => self.severity > Severity::Note,
+        }
+    }
+}
+
 /// What came of a check.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -54,6 +64,11 @@ impl Report {
     /// Whether the check has failed: something worse than a note was found.
     pub fn failed(&self) -> bool {
         self.findings.iter().any(|finding| finding.severity > Severity::Note)
+    }
+
+    /// Whether BuildKit's check would have failed too: something is wrong, or one of its own rules is broken.
+    pub fn failed_for_buildkit(&self) -> bool {
+        self.findings.iter().any(Finding::counts_for_buildkit)
     }
 }
 

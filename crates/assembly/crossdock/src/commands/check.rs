@@ -143,7 +143,13 @@ pub(crate) fn call(args: &BuildArgs, call: Call, session: &Session<'_>) -> Resul
             } else {
                 print(&text(&report, session.color_of_stdout()))?;
             }
-            if call.ignore_status { Ok(()) } else { verdict(&report) }
+            // Rules that BuildKit does not have are told, and fail nothing that passes there.
+            let failed = if call.ignore_status {
+                format::error(&report).is_some()
+            } else {
+                report.failed_for_buildkit()
+            };
+            if failed { Err(Failure::Exit(1)) } else { Ok(()) }
         }
     }
 }
