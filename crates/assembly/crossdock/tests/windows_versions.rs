@@ -103,3 +103,22 @@ fn a_version_that_the_base_has_not_is_an_error_that_lists_what_it_has() {
         assert!(stderr.contains(expected), "{expected}: {stderr}");
     }
 }
+
+#[test]
+fn each_version_has_its_base_by_a_build_argument() {
+    let program = Program::new();
+    let registry = Registry::start();
+    registry.add_base("old", "1", &["windows(10.0.17763.6775)/amd64"]);
+    registry.add_base("new", "1", &["windows(10.0.26100.2894)/amd64"]);
+    let context =
+        Context::with_dockerfile("ARG BASE\nFROM ${BASE}\nCOPY app /app/app\n").file("app", "x");
+    let line = format!(
+        "build --windows-versions ltsc2019,ltsc2025 --build-arg windows(ltsc2019)/amd64:BASE={} --build-arg windows/amd64:BASE={} -t {} --push .",
+        registry.name("old:1"),
+        registry.name("new:1"),
+        registry.name("app:1"),
+    );
+    success(program.command(&line).current_dir(context.path()));
+    let platforms = registry.image("app:1").platforms();
+    assert_eq!(platforms, ["windows(10.0.26100.2894)/amd64", "windows(10.0.17763.6775)/amd64"]);
+}

@@ -86,7 +86,11 @@ impl ForPlatform {
         platform: &Platform,
     ) -> BTreeMap<String, String> {
         let mut all = common.clone();
-        for own in differing.iter().filter(|own| platform.satisfies(&own.platform)) {
+        let mut fitting: Vec<&Self> =
+            differing.iter().filter(|own| platform.satisfies(&own.platform)).collect();
+        // What is for one version of Windows is stronger than what is for all.
+        fitting.sort_by_key(|own| own.platform.os_version.len());
+        for own in fitting {
             all.extend(own.values.clone());
         }
         all

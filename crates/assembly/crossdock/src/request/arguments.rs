@@ -10,7 +10,7 @@ use std::path::Path;
 use build_api::ForPlatform;
 use oci::Platform;
 
-use super::values::key_value;
+use super::values::{key_value, platform_named};
 use super::{Surroundings, UsageError};
 
 /// Bytes of a file of arguments.
@@ -113,9 +113,9 @@ fn platform_of<'a>(flag: &str, text: &'a str) -> Result<(Option<Platform>, &'a s
     if platform == "local" {
         return Ok((Some(Platform::host()), rest));
     }
-    let platform = platform.parse().map_err(|error| {
+    let platform = platform_named(flag, platform).map_err(|error| {
         UsageError::new(
-            format!("{flag} `{text}`: {error}"),
+            format!("{} in `{text}`", error.message),
             format!("write `{flag} linux/arm64:NAME=VALUE` for one platform"),
         )
     })?;

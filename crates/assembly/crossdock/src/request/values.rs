@@ -28,7 +28,7 @@ pub(crate) fn platforms<'a>(
                 ));
             }
             "local" => Platform::host(),
-            text => platform(flag, text)?,
+            text => platform_named(flag, text)?,
         };
         if !platforms.contains(&platform) {
             platforms.push(platform);
@@ -38,7 +38,7 @@ pub(crate) fn platforms<'a>(
 }
 
 /// A platform; Windows releases may be named: `windows(ltsc2022)`, `windows(ltsc2022)/amd64`, `windows/amd64:ltsc2022`.
-fn platform(flag: &str, text: &str) -> Result<Platform, UsageError> {
+pub(super) fn platform_named(flag: &str, text: &str) -> Result<Platform, UsageError> {
     let named = text.split_once(':').and_then(|(platform, release)| {
         platform
             .to_ascii_lowercase()
