@@ -1,14 +1,31 @@
-use fstree::{IgnoreRules, RelPath, glob_match};
+use fstree::{IgnoreRules, MatchInfo, PatternSet, RelPath, glob_match};
 use layer::tar::{Limits, Piece, Reader};
 
-/// Rules and a path, separated by a zero byte: matching ends, and agrees with matching from above.
+/// Rules and a path, separated by a zero byte: the last rule that matches decides, however many there are.
 pub(crate) fn dockerignore(data: &[u8]) {
     let mut pieces = data.splitn(2, |byte| *byte == 0);
     let (rules, path) = (pieces.next().unwrap_or_default(), pieces.next().unwrap_or_default());
     let Ok(rules) = IgnoreRules::parse(rules) else { return };
-    let matched = rules.matches(path);
-    assert_eq!(matched, rules.matches(path));
-    assert!(!rules.is_empty() || !matched);
+    if rules.patterns().len() > 100 || path.len() > 4096 {
+        return;
+    }
+    let expected = rules.patterns().iter().rev().find_map(|rule| {
+        let exception = rule.starts_with('!');
+        // An exception alone says nothing.
+        let rules = if exception { vec!["**", rule] } else { vec![rule.as_str()] };
+        let matched = PatternSet::new(&rules).unwrap().matches(path).unwrap();
+        (matched != exception).then_some(matched)
+    });
+    assert_eq!(rules.matches(path).unwrap(), expected.unwrap_or(false));
+    // Many are found by an index.
+    let many = PatternSet::new(&rules.patterns().repeat(40)).unwrap();
+    assert_eq!(many.matches(path).unwrap(), expected.unwrap_or(false));
+    // From above, as a walk asks.
+    let mut info = MatchInfo::default();
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in ends.chain([path.len()]).take(20) {
+        (_, info) = many.matches_beneath(&path[..end], &info).unwrap();
+    }
 }
 
 /// A pattern and a name, separated by a zero byte.

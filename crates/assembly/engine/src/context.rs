@@ -250,7 +250,8 @@ impl Contexts {
         let there = fs_err::symlink_metadata(directory.join(path.as_path())).is_ok();
         there
             && fstree::PatternSet::new(excludes)
-                .is_ok_and(|patterns| patterns.matches(path.as_bytes()))
+                .and_then(|patterns| patterns.matches(path.as_bytes()))
+                .unwrap_or(false)
     }
 
     /// As [`Contexts::of`], but only what lies on this machine, and without a store.
@@ -303,7 +304,10 @@ impl Contexts {
     /// Tells what of the main context is left out.
     pub(crate) fn ignored(&self) -> Option<frontend::Excluded> {
         let patterns = fstree::PatternSet::new(self.excludes.get(MAIN)?).ok()?;
-        Some(frontend::Excluded::by(move |path| patterns.matches(path.as_bytes())))
+        Some(frontend::Excluded::by(move |path| {
+            // What cannot be told here fails when the files are read.
+            patterns.matches(path.as_bytes()).unwrap_or(false)
+        }))
     }
 
     /// Walks the directory that a source names.

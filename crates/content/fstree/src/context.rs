@@ -139,30 +139,42 @@ struct Matched {
 }
 
 impl Filter {
-    fn choose(&self, path: &RelPath, directory: bool, parent: &Matched) -> Step<Matched> {
+    fn choose(
+        &self,
+        path: &RelPath,
+        directory: bool,
+        parent: &Matched,
+    ) -> Result<Step<Matched>, TreeError> {
         let mut matched = Matched::default();
         let mut take = true;
         if !self.include.is_empty() {
-            let (hit, info) = self.include.matches_beneath(path.as_bytes(), &parent.include);
+            let (hit, info) = self.include.matches_beneath(path.as_bytes(), &parent.include)?;
             matched.include = info;
             if !hit {
                 if !directory || !self.include.may_match_in(path.as_bytes(), false) {
-                    return Step::Skip;
+                    return Ok(Step::Skip);
                 }
                 take = false;
             }
         }
         if !self.exclude.is_empty() {
-            let (hit, info) = self.exclude.matches_beneath(path.as_bytes(), &parent.exclude);
+            let found = self.exclude.matches_beneath(path.as_bytes(), &parent.exclude);
+            let (hit, info) = found.map_err(|error| match error {
+                TreeError::Limit { path, limit } => {
+                    let path = format!("the ignore file (.dockerignore) at {path}");
+                    TreeError::Limit { path, limit }
+                }
+                error => error,
+            })?;
             matched.exclude = info;
             if hit {
                 if !directory || !self.exclude.may_match_in(path.as_bytes(), true) {
-                    return Step::Skip;
+                    return Ok(Step::Skip);
                 }
                 take = false;
             }
         }
-        if take { Step::Take(matched) } else { Step::Look(matched) }
+        Ok(if take { Step::Take(matched) } else { Step::Look(matched) })
     }
 }
 

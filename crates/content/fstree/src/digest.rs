@@ -179,11 +179,12 @@ impl Selection<'_> {
             let mut excluded = false;
             if !relative.is_root() {
                 if !self.include.is_empty() {
-                    (taken, include) = self.include.matches_beneath(relative.as_bytes(), &include);
+                    (taken, include) =
+                        self.include.matches_beneath(relative.as_bytes(), &include)?;
                 }
                 if !self.exclude.is_empty() {
                     (excluded, exclude) =
-                        self.exclude.matches_beneath(relative.as_bytes(), &exclude);
+                        self.exclude.matches_beneath(relative.as_bytes(), &exclude)?;
                     taken &= !excluded;
                 }
             } else if !self.include.is_empty() && entry.kind.is_directory() {

@@ -178,7 +178,7 @@ pub fn read_tree(path: &Path, owners: Owners, form: TreeForm) -> Result<Changese
 
 /// As [`read_tree`], for an open directory.
 pub fn read_root(root: &Arc<Root>, owners: Owners, form: TreeForm) -> Result<Changeset, TreeError> {
-    Ok(with_links(walk(root, Reading::Tree { owners, form }, (), |_, _, ()| Step::Take(()))?))
+    Ok(with_links(walk(root, Reading::Tree { owners, form }, (), |_, _, ()| Ok(Step::Take(())))?))
 }
 
 /// Whether there is nothing at a path, or something above it is no directory.

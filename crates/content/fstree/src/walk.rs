@@ -56,7 +56,7 @@ pub(crate) fn walk<S, F>(
 ) -> Result<BTreeMap<RelPath, Found>, TreeError>
 where
     S: Send,
-    F: Fn(&RelPath, bool, &S) -> Step<S> + Sync,
+    F: Fn(&RelPath, bool, &S) -> Result<Step<S>, TreeError> + Sync,
 {
     let mut found = Vec::new();
     let mut waiting = vec![Work { path: RelPath::root(), state: start, taken: true }];
@@ -101,7 +101,7 @@ fn drain<S, F>(
     changed: &Condvar,
 ) -> Result<Vec<Found>, TreeError>
 where
-    F: Fn(&RelPath, bool, &S) -> Step<S>,
+    F: Fn(&RelPath, bool, &S) -> Result<Step<S>, TreeError>,
 {
     let mut found = Vec::new();
     loop {
@@ -138,7 +138,7 @@ fn read_directory<S, F>(
     more: &mut Vec<Work<S>>,
 ) -> Result<(), TreeError>
 where
-    F: Fn(&RelPath, bool, &S) -> Step<S>,
+    F: Fn(&RelPath, bool, &S) -> Result<Step<S>, TreeError>,
 {
     let failed = |action: &'static str, path: &RelPath, error: Errno| {
         TreeError::io(action, root.show(path))(error.into())
@@ -179,7 +179,7 @@ where
             known => known,
         };
         let is_directory = kind == FileType::Directory;
-        let (state, taken) = match choose(&path, is_directory, &work.state) {
+        let (state, taken) = match choose(&path, is_directory, &work.state)? {
             Step::Skip => continue,
             Step::Look(_) if !is_directory => continue,
             Step::Look(state) => (state, false),

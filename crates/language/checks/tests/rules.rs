@@ -51,7 +51,7 @@ fn with<T>(example: &Example, dockerfile: &str, use_it: impl FnOnce(&Options<'_>
     if !example.ignore.is_empty() {
         let rules = fstree::IgnoreRules::parse(example.ignore.join("\n").as_bytes()).unwrap();
         compile.context = Context::Directory { excludes: rules.patterns().to_vec() };
-        compile.excluded = Some(Excluded::by(move |path| rules.matches(path.as_bytes())));
+        compile.excluded = Some(Excluded::by(move |path| rules.matches(path.as_bytes()).unwrap()));
     }
     let registry = For(example.base_has.iter().map(|text| text.parse().unwrap()).collect());
     use_it(&Options { builds: vec![compile], own: true, resolver: &registry })

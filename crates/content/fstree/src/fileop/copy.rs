@@ -241,11 +241,11 @@ impl Copier<'_> {
         if overwrite {
             if !self.include.is_empty() {
                 (included, include) =
-                    self.include.matches_beneath(item.relative.as_bytes(), &item.include);
+                    self.include.matches_beneath(item.relative.as_bytes(), &item.include)?;
             }
             if !self.exclude.is_empty() {
                 (excluded, exclude) =
-                    self.exclude.matches_beneath(item.relative.as_bytes(), &item.exclude);
+                    self.exclude.matches_beneath(item.relative.as_bytes(), &item.exclude)?;
                 included &= !excluded;
             }
             if !included && self.include.is_empty() && !self.exclude.has_exceptions() {
@@ -270,8 +270,8 @@ impl Copier<'_> {
             return self.copy_file(entry, link, item);
         }
         let created = included && self.make_directory(&entry, &item.target, overwrite)?;
-        let looked_into =
-            (!excluded || self.exclude.has_exceptions()) && self.may_hold_included(&item.relative);
+        let looked_into = (!excluded || self.exclude.has_exceptions())
+            && self.may_hold_included(&item.relative)?;
         let names = if looked_into { self.source.list(&item.from)? } else { Vec::new() };
         self.pending.push(Pending { entry, target: item.target.clone(), copied: included });
         tasks.push(Task::Leave(Left { included, replace: created || overwrite }));
@@ -327,11 +327,11 @@ impl Copier<'_> {
     }
 
     /// Whether something in a directory that did not match itself could.
-    fn may_hold_included(&self, relative: &RelPath) -> bool {
-        self.include.is_empty()
+    fn may_hold_included(&self, relative: &RelPath) -> Result<bool, TreeError> {
+        Ok(self.include.is_empty()
             || relative.is_root()
-            || self.include.matches(relative.as_bytes())
             || self.include.may_match_in(relative.as_bytes(), false)
+            || self.include.matches(relative.as_bytes())?)
     }
 
     /// Makes directories whose turn came because something in them matched.
