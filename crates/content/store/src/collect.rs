@@ -13,7 +13,8 @@ use std::time::Duration;
 use oci::Digest;
 use rusqlite::Transaction;
 
-use crate::database::{Commit, signed, unsigned};
+use crate::database::{Commit, signed};
+use crate::picture::Picture;
 use crate::session::{self, Item};
 use crate::{Store, StoreError, now_ms, remove};
 
@@ -98,18 +99,6 @@ const BATCH: usize = 96;
 const LOGS: Duration = Duration::from_hours(7 * 24);
 /// Manifests and indexes larger than this are not followed.
 const DOCUMENT: u64 = 8 << 20;
-
-type Row = (String, i64, i64);
-type Reference = (String, String, String, String);
-
-/// A picture of the store, taken without stopping anyone.
-struct Picture {
-    roots: i64,
-    total: u64,
-    items: BTreeMap<Item, UsageEntry>,
-    /// Record → what it refers to, images spread out.
-    refs: BTreeMap<Item, BTreeSet<Item>>,
-}
 
 impl Store {
     /// Everything in the store, with sizes and use times.
@@ -246,129 +235,8 @@ impl Store {
         Ok(true)
     }
 
-    fn picture(&self) -> Result<Picture, StoreError> {
-        let mut items = BTreeMap::new();
-        let mut refs: BTreeMap<Item, BTreeSet<Item>> = BTreeMap::new();
-        let entry = |kind, id: &str, size, used| UsageEntry {
-            kind,
-            id: id.to_owned(),
-            size,
-            last_used_ms: used,
-            held: false,
-            referenced: false,
-        };
-        let doing = "list what is recorded";
-        let (roots, blobs, trees, records, references, caches) =
-            self.inner.database.read(doing, |c| {
-                let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-                let blobs = c
-                    .prepare_cached("SELECT digest, size, used FROM blob")?
-                    .query_map([], row)?
-                    .collect::<Result<Vec<Row>, _>>()?;
-                let mut query = c.prepare_cached("SELECT id, ifnull(size, -1), used FROM tree")?;
-                let trees = query.query_map([], row)?.collect::<Result<Vec<Row>, _>>()?;
-                let caches = c
-                    .prepare_cached("SELECT id, 0, used FROM cache")?
-                    .query_map([], row)?
-                    .collect::<Result<Vec<Row>, _>>()?;
-                let mut query =
-                    c.prepare_cached("SELECT namespace, key, length(value), used FROM record")?;
-                let records = query.query_map([], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })?;
-                let records = records.collect::<Result<Vec<(String, String, i64, i64)>, _>>()?;
-                let mut query =
-                    c.prepare_cached("SELECT namespace, key, kind, id FROM record_ref")?;
-                let references = query.query_map([], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })?;
-                let references = references.collect::<Result<Vec<Reference>, _>>()?;
-                let mut query = c.prepare_cached("SELECT value FROM counter WHERE name='roots'")?;
-                Ok((
-                    query.query_row([], |row| row.get(0))?,
-                    blobs,
-                    trees,
-                    records,
-                    references,
-                    caches,
-                ))
-            })?;
-        for (digest, size, used) in blobs {
-            if let Ok(parsed) = digest.parse() {
-                items.insert(Item::Blob(parsed), entry(Kind::Blob, &digest, unsigned(size), used));
-            }
-        }
-        for (id, size, used) in trees {
-            let size = if size < 0 { self.measure_tree(&id)? } else { unsigned(size) };
-            items.insert(Item::Tree(id.clone()), entry(Kind::Tree, &id, size, used));
-        }
-        for (id, _, used) in caches {
-            let size = size_of_tree(&self.dir().join("caches").join(&id));
-            items.insert(Item::Cache(id.clone()), entry(Kind::Cache, &id, size, used));
-        }
-        for (namespace, key, size, used) in records {
-            let id = format!("{namespace}/{key}");
-            items.insert(
-                Item::Record(namespace, key),
-                entry(Kind::Record, &id, unsigned(size), used),
-            );
-        }
-        // Files whose row was lost with the process that should have written it.
-        for algorithm in ["sha256", "sha512"] {
-            let dir = self.dir().join("blobs").join(algorithm);
-            for name in list(&dir)? {
-                let Ok(digest) = format!("{algorithm}:{name}").parse::<Digest>() else { continue };
-                let Ok(metadata) = fs_err::symlink_metadata(dir.join(&name)) else { continue };
-                let id = digest.to_string();
-                items
-                    .entry(Item::Blob(digest))
-                    .or_insert_with(|| entry(Kind::Blob, &id, metadata.len(), 0));
-            }
-        }
-        for (folder, kind) in [("trees", Kind::Tree), ("caches", Kind::Cache)] {
-            let dir = self.dir().join(folder);
-            for id in list(&dir)? {
-                let item = if kind == Kind::Tree {
-                    Item::Tree(id.clone())
-                } else {
-                    Item::Cache(id.clone())
-                };
-                items
-                    .entry(item)
-                    .or_insert_with(|| entry(kind, &id, size_of_tree(&dir.join(&id)), 0));
-            }
-        }
-        for (namespace, key, kind, id) in references {
-            let targets = refs.entry(Item::Record(namespace, key)).or_default();
-            match (kind.as_str(), id.parse::<Digest>()) {
-                ("t", _) => {
-                    targets.insert(Item::Tree(id));
-                }
-                ("i", Ok(digest)) => {
-                    targets.extend(self.image(&digest).into_iter().map(Item::Blob));
-                }
-                (_, Ok(digest)) => {
-                    targets.insert(Item::Blob(digest));
-                }
-                _ => {}
-            }
-        }
-        let named = self.names()?.into_iter().map(|name| Item::Image(name.descriptor.digest));
-        let mut held = self.spread(named.chain(session::held_items(self.dir())?).collect());
-        let by_records: Vec<Item> =
-            held.iter().filter_map(|item| refs.get(item)).flatten().cloned().collect();
-        held.extend(by_records);
-        let referenced: HashSet<&Item> = refs.values().flatten().collect();
-        for (item, entry) in &mut items {
-            entry.held = held.contains(item);
-            entry.referenced = referenced.contains(item);
-        }
-        let total = items.values().map(|entry| entry.size).sum();
-        Ok(Picture { roots, total, items, refs })
-    }
-
     /// Images become all their blobs.
-    fn spread(&self, items: HashSet<Item>) -> HashSet<Item> {
+    pub(crate) fn spread(&self, items: HashSet<Item>) -> HashSet<Item> {
         let mut all = HashSet::with_capacity(items.len());
         #[expect(clippy::iter_over_hash_type, reason = "a set is made of a set")]
         for item in items {
@@ -383,7 +251,7 @@ impl Store {
     }
 
     /// A blob, and if it is an index or a manifest, all that it names.
-    fn image(&self, digest: &Digest) -> BTreeSet<Digest> {
+    pub(crate) fn image(&self, digest: &Digest) -> BTreeSet<Digest> {
         let mut seen = BTreeSet::new();
         let mut queue = vec![(digest.clone(), true)];
         while let Some((digest, document)) = queue.pop() {
@@ -428,7 +296,7 @@ impl Store {
             .collect()
     }
 
-    fn measure_tree(&self, id: &str) -> Result<u64, StoreError> {
+    pub(crate) fn measure_tree(&self, id: &str) -> Result<u64, StoreError> {
         let size = size_of_tree(&self.tree_path(id));
         self.inner.database.write("record the size of a tree", Commit::Lazy, |t| {
             t.prepare_cached("UPDATE tree SET size=?2 WHERE id=?1")?
@@ -529,7 +397,7 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
 }
 
 /// Bytes that a tree takes on disk, as far as it can be read; hard links count once.
-fn size_of_tree(path: &Path) -> u64 {
+pub(crate) fn size_of_tree(path: &Path) -> u64 {
     let mut size = 0;
     let mut links = HashSet::new();
     let mut queue: Vec<PathBuf> = vec![path.to_owned()];

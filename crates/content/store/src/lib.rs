@@ -15,6 +15,7 @@ mod collect;
 mod database;
 mod error;
 mod lock;
+mod picture;
 mod records;
 mod remove;
 mod session;
