@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use granit_parser::{Event, Marker, Parser, ScalarStyle};
 use report::{Diagnostic, SourceText, Span};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
 /// Bytes of a file that is read; manifests of whole clusters are smaller.
 pub const LARGEST: usize = 8 << 20;
@@ -91,9 +91,8 @@ pub(crate) fn documents(source: &SourceText) -> Result<Vec<Node>, Box<Diagnostic
         let message = format!("{} bytes is more than the {LARGEST} that are read", text.len());
         return Err(Box::new(Diagnostic::error(message, Span::default()).in_source(source)));
     }
-    let places = Places::of(text);
+    let byte = |at: Marker| at.byte_offset().unwrap_or(text.len()).min(text.len());
     let mut tree = Tree {
-        places: &places,
         source,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -101,7 +100,7 @@ pub(crate) fn documents(source: &SourceText) -> Result<Vec<Node>, Box<Diagnostic
     };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let at = places.byte(*error.marker());
+            let at = byte(*error.marker());
             let template = text.contains("{{");
             let found = Diagnostic::error(format!("this is not YAML: {}", error.info()), Span::new(at, at + 1));
             let found = if template {
@@ -111,31 +110,10 @@ pub(crate) fn documents(source: &SourceText) -> Result<Vec<Node>, Box<Diagnostic
             };
             Box::new(found.in_source(source))
         })?;
-        let span = Span::new(places.byte(span.start), places.byte(span.end));
+        let span = Span::new(byte(span.start), byte(span.end));
         tree.take(event, span)?;
     }
     Ok(tree.done)
-}
-
-/// Byte offsets of every so many characters, because the scanner counts characters.
-struct Places<'t> {
-    text: &'t str,
-    marks: Vec<usize>,
-}
-
-/// Characters between two marks.
-const APART: usize = 256;
-
-impl<'t> Places<'t> {
-    fn of(text: &'t str) -> Self {
-        Self { text, marks: text.char_indices().step_by(APART).map(|(offset, _)| offset).collect() }
-    }
-
-    fn byte(&self, at: Marker) -> usize {
-        let mark = self.marks.get(at.index() / APART).copied().unwrap_or(self.text.len());
-        let rest = self.text.get(mark..).unwrap_or_default();
-        mark + rest.char_indices().nth(at.index() % APART).map_or(rest.len(), |(offset, _)| offset)
-    }
 }
 
 /// A collection that is not at its end.
@@ -145,7 +123,6 @@ enum Open {
 }
 
 struct Tree<'a> {
-    places: &'a Places<'a>,
     source: &'a SourceText,
     open: Vec<(Open, usize, usize)>,
     anchors: HashMap<usize, Node>,
@@ -164,8 +141,8 @@ impl Tree<'_> {
                 };
                 self.put(Node { value, span }, anchor, span)
             }
-            Event::SequenceStart(anchor, _) => self.begin(Open::List(Vec::new()), anchor, span),
-            Event::MappingStart(anchor, _) => self.begin(Open::Map(Vec::new(), None), anchor, span),
+            Event::SequenceStart(_, anchor, _) => self.begin(Open::List(Vec::new()), anchor, span),
+            Event::MappingStart(_, anchor, _) => self.begin(Open::Map(Vec::new(), None), anchor, span),
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some((open, anchor, start)) = self.open.pop() else { return Ok(()) };
                 let value = match open {
@@ -181,11 +158,12 @@ impl Tree<'_> {
                 };
                 self.put(Node { span, ..node }, 0, span)
             }
-            Event::DocumentStart(_) => {
+            Event::DocumentStart(..) => {
                 self.anchors.clear();
                 Ok(())
             }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            // What else there may be (remarks, anchors' names) is no node, or was not asked for.
+            _ => Ok(()),
         }
     }
 
@@ -226,8 +204,6 @@ impl Tree<'_> {
     }
 
     fn refuse(&self, what: &str, span: Span) -> Diagnostic {
-        let span =
-            Span::new(span.start.min(self.places.text.len()), span.end.min(self.places.text.len()));
         Diagnostic::error(format!("this YAML has {what}"), span).in_source(self.source)
     }
 }
