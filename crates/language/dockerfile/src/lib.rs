@@ -11,6 +11,7 @@ mod arguments;
 mod device;
 mod expand;
 mod flags;
+mod foreign;
 mod instruction;
 mod limits;
 mod lines;
@@ -26,6 +27,7 @@ mod syntax;
 
 pub use device::Device;
 pub use expand::{Expand, ExpandError, Expanded, Variables, expand};
+pub use foreign::foreign_syntax;
 pub use instruction::{
     Argument, CommandLine, CopyFiles, Dockerfile, From, Healthcheck, Heredoc, InlineFile,
     Instruction, Kind, Network, Onbuild, Pair, Run, Security, Stage, Word,

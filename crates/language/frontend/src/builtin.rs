@@ -29,14 +29,17 @@ impl Compiler<'_> {
         }
     }
 
-    /// Refuses a Dockerfile that is written for another frontend: the language built in here is that of
+    /// Why a file that is written for another frontend cannot be built: the language built in here is that of
     /// `docker/dockerfile`, whatever registry it is taken from and whichever version is named.
-    pub(crate) fn refuse_frontends(&mut self) {
+    pub(crate) fn frontend_refusal(&self) -> Option<Diagnostic> {
         let directive = self.file.directives.iter().find(|directive| directive.name == "syntax");
         let (name, span) = match (self.options.build_args.get("BUILDKIT_SYNTAX"), directive) {
             (Some(name), _) => (name.clone(), Span::default()),
             (None, Some(directive)) => (directive.value.clone(), directive.span),
-            (None, None) => return,
+            (None, None) => {
+                let found = dockerfile::foreign_syntax(&self.file.source.text)?;
+                (found.value, found.span)
+            }
         };
         let name = name.split_whitespace().next().unwrap_or_default();
         let replaced = self.context_for(name).and_then(|name| self.options.contexts.get(name));
@@ -46,12 +49,12 @@ impl Compiler<'_> {
         };
         let asked = replaced.as_deref().unwrap_or(name);
         if asked.is_empty() || asked == "dockerfile.v0" || is_dockerfile(asked) {
-            return;
+            return None;
         }
-        self.report(Diagnostic::error(format!("the frontend {asked} cannot be used"), span).hint(
+        Some(Diagnostic::error(format!("the frontend {asked} cannot be used"), span).hint(
             "only the language of docker/dockerfile is known: leave the line out if the file is \
                  a Dockerfile, or build with BuildKit",
-        ));
+        ))
     }
 }
 

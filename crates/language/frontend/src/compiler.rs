@@ -123,6 +123,13 @@ impl<'a> Compiler<'a> {
     }
 
     pub(crate) fn compile(&mut self) -> Result<usize, Stop> {
+        if self.failed()
+            && let Some(refusal) = self.frontend_refusal()
+        {
+            // Not a Dockerfile, so what is wrong with it as one is of no use to anybody.
+            self.diagnostics = vec![refusal];
+            return Err(Stop);
+        }
         if self.checking && !self.file.stages.is_empty() {
             crate::checks::before(self.file, &mut self.diagnostics);
         }
@@ -134,7 +141,7 @@ impl<'a> Compiler<'a> {
         }
         self.default_bases();
         self.read_global_args()?;
-        self.refuse_frontends();
+        self.diagnostics.extend(self.frontend_refusal());
         self.tell_builtins();
         self.refuse_long_stages()?;
         self.make_stages();

@@ -92,12 +92,7 @@ pub(crate) fn documents(source: &SourceText) -> Result<Vec<Node>, Box<Diagnostic
         return Err(Box::new(Diagnostic::error(message, Span::default()).in_source(source)));
     }
     let byte = |at: Marker| at.byte_offset().unwrap_or(text.len()).min(text.len());
-    let mut tree = Tree {
-        source,
-        open: Vec::new(),
-        anchors: HashMap::new(),
-        done: Vec::new(),
-    };
+    let mut tree = Tree { source, open: Vec::new(), anchors: HashMap::new(), done: Vec::new() };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let at = byte(*error.marker());
@@ -142,7 +137,9 @@ impl Tree<'_> {
                 self.put(Node { value, span }, anchor, span)
             }
             Event::SequenceStart(_, anchor, _) => self.begin(Open::List(Vec::new()), anchor, span),
-            Event::MappingStart(_, anchor, _) => self.begin(Open::Map(Vec::new(), None), anchor, span),
+            Event::MappingStart(_, anchor, _) => {
+                self.begin(Open::Map(Vec::new(), None), anchor, span)
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some((open, anchor, start)) = self.open.pop() else { return Ok(()) };
                 let value = match open {

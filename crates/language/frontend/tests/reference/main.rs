@@ -11,5 +11,8 @@ mod extensions;
 mod instructions;
 mod mounts;
 mod onbuild;
+mod options;
 mod permissions;
 mod support;
+mod text;
+mod variables;
