@@ -6,6 +6,8 @@ mod dockerfiles;
 mod files;
 #[cfg(feature = "all")]
 mod models;
+#[cfg(feature = "all")]
+mod windows_formats;
 
 /// A property by the name of its fuzz target and its directory of seeds.
 pub type Property = (&'static str, fn(&[u8]));
@@ -34,6 +36,20 @@ pub const PROPERTIES: &[Property] = &[
     ("platform", models::platform),
     #[cfg(feature = "all")]
     ("reference", models::reference),
+    #[cfg(feature = "all")]
+    ("pe", windows_formats::pe),
+    #[cfg(feature = "all")]
+    ("regf", windows_formats::regf),
+    #[cfg(feature = "all")]
+    ("sddl", windows_formats::sddl),
+    #[cfg(feature = "all")]
+    ("security_descriptor", windows_formats::security_descriptor),
+    #[cfg(feature = "all")]
+    ("windows_headers", windows_formats::windows_headers),
+    #[cfg(feature = "all")]
+    ("windows_kept", windows_formats::windows_kept),
+    #[cfg(feature = "all")]
+    ("windows_layer", windows_formats::windows_layer),
 ];
 
 /// Checks the property of that name.
