@@ -85,36 +85,20 @@ impl Runner<'_> {
             self.snapshots.ensure_trees(&root.plain_layers(), self.source).map_err(fail())?;
         let active = self.snapshots.prepare(&trees).map_err(fail())?;
         let step = Step {
-            args: meta.args.clone(),
             env,
-            cwd: if meta.cwd.is_empty() { "/".to_owned() } else { meta.cwd.clone() },
-            user: meta.user.clone(),
-            hostname: (!meta.hostname.is_empty()).then(|| meta.hostname.clone()),
             rootfs: rootfs(active.rootfs()),
             mounts,
-            network: match pb::NetMode::try_from(op.network) {
-                Ok(pb::NetMode::Host) => executor::Network::Host,
-                Ok(pb::NetMode::None) => executor::Network::None,
-                _ => executor::Network::Private,
-            },
-            add_hosts: hosts(meta)?,
-            ulimits: meta
-                .ulimit
-                .iter()
-                .map(|limit| executor::Ulimit {
-                    name: limit.name.to_lowercase(),
-                    soft: limit.soft,
-                    hard: limit.hard,
-                })
-                .collect(),
-            shm_size: shm_size(op),
-            security: match pb::SecurityMode::try_from(op.security) {
-                Ok(pb::SecurityMode::Insecure) => executor::Security::Insecure,
-                Ok(pb::SecurityMode::Sandbox) | Err(_) => executor::Security::Sandbox,
-            },
             machine: machine(emulation),
-            ..Step::default()
+            ..described(op, meta)?
         };
+        self.execute(id, meta, &step)?;
+        let tree = active.commit().map_err(failed("cannot keep what the step wrote"))?;
+        drop(held);
+        Ok(tree)
+    }
+
+    /// Runs the process and tells what it says; `Ok` when its exit code is one that is accepted.
+    fn execute(&self, id: &Digest, meta: &pb::Meta, step: &Step) -> Result<(), Failed> {
         let mut log = StepLog::new(self.log_dir.join(format!("{}.log", id.short())));
         let mut output = |stream: Stream, data: &[u8]| {
             log.add(data);
@@ -124,7 +108,7 @@ impl Runner<'_> {
             };
             self.reporter.log(id, stream, data);
         };
-        let exit = executor::run(&step, &mut output, self.stop);
+        let exit = executor::run(step, &mut output, self.stop);
         let exit = match exit {
             Ok(exit) => exit,
             Err(executor::ExecError::Cancelled) => {
@@ -153,9 +137,7 @@ impl Runner<'_> {
             let (tail, log) = log.finish();
             return Err(Failed::Exit { message, code: Some(exit.shell_code()), tail, log });
         }
-        let tree = active.commit().map_err(failed("cannot keep what the step wrote"))?;
-        drop(held);
-        Ok(tree)
+        Ok(())
     }
 
     /// Adds what the step's devices are made of.
@@ -430,6 +412,37 @@ fn hosts(meta: &pb::Meta) -> Result<Vec<HostEntry>, BuildError> {
         Ok(HostEntry { host: host.host.clone(), address })
     };
     meta.extra_hosts.iter().map(entry).collect()
+}
+
+/// What the operation says of the process.
+fn described(op: &pb::ExecOp, meta: &pb::Meta) -> Result<Step, BuildError> {
+    Ok(Step {
+        args: meta.args.clone(),
+        cwd: if meta.cwd.is_empty() { "/".to_owned() } else { meta.cwd.clone() },
+        user: meta.user.clone(),
+        hostname: (!meta.hostname.is_empty()).then(|| meta.hostname.clone()),
+        network: match pb::NetMode::try_from(op.network) {
+            Ok(pb::NetMode::Host) => executor::Network::Host,
+            Ok(pb::NetMode::None) => executor::Network::None,
+            _ => executor::Network::Private,
+        },
+        add_hosts: hosts(meta)?,
+        ulimits: meta
+            .ulimit
+            .iter()
+            .map(|limit| executor::Ulimit {
+                name: limit.name.to_lowercase(),
+                soft: limit.soft,
+                hard: limit.hard,
+            })
+            .collect(),
+        shm_size: shm_size(op),
+        security: match pb::SecurityMode::try_from(op.security) {
+            Ok(pb::SecurityMode::Insecure) => executor::Security::Insecure,
+            Ok(pb::SecurityMode::Sandbox) | Err(_) => executor::Security::Sandbox,
+        },
+        ..Step::default()
+    })
 }
 
 /// Proxies reach the step, in both spellings, and never its key or the image.
