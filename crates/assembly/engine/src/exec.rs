@@ -2,10 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use build_api::{BuildError, SecretSource, SshSource};
-use executor::{HostEntry, Mount, MountKind, Rootfs, SshAgent, Step, Stream};
+use executor::{
+    HostEntry, Mount, MountKind, Rootfs, SshAgent, SshKeyError, SshKeys, SshServer, Step, Stream,
+};
 use fstree::{Metadata, RelPath, TreeView};
 use llb::pb;
 use oci::Digest;
@@ -349,26 +352,29 @@ impl Runner<'_> {
     fn agent(&self, mount: &pb::Mount) -> Result<Option<MountKind>, BuildError> {
         let opt = mount.ssh_opt.clone().unwrap_or_default();
         let id = if opt.id.is_empty() { "default" } else { opt.id.as_str() };
-        match self.ssh.get(id) {
-            Some(SshSource::Agent(socket)) => Ok(Some(MountKind::Ssh(SshAgent {
-                socket: socket.clone(),
-                mode: opt.mode & 0o7777,
-                uid: opt.uid,
-                gid: opt.gid,
-            }))),
-            Some(SshSource::Keys(_)) => Err(refused(
-                format!(
-                    "ssh mount `{id}` is given as key files, which crossdock does not serve itself yet"
-                ),
-                Some("start an ssh-agent, add the keys with ssh-add, and pass --ssh default"),
-            )),
-            None if opt.optional => Ok(None),
-            None => Err(BuildError::Failed {
-                message: format!("ssh agent `{id}` was not passed"),
-                hint: Some(format!("pass it with --ssh {id}")),
-                source: None,
-            }),
-        }
+        let server = match self.ssh.get(id) {
+            Some(SshSource::Agent(socket)) => SshServer::Agent(socket.clone()),
+            Some(SshSource::Keys(paths)) => {
+                let keys = SshKeys::read(paths).map_err(|error| {
+                    let hint = match &error {
+                        SshKeyError::Unusable { hint, .. } => Some(*hint),
+                        SshKeyError::Read { .. } => None,
+                    };
+                    refused(crate::error::chain(&error), hint)
+                })?;
+                SshServer::Keys(Arc::new(keys))
+            }
+            None if opt.optional => return Ok(None),
+            None => {
+                return Err(BuildError::Failed {
+                    message: format!("ssh agent `{id}` was not passed"),
+                    hint: Some(format!("pass it with --ssh {id}")),
+                    source: None,
+                });
+            }
+        };
+        let (mode, uid, gid) = (opt.mode & 0o7777, opt.uid, opt.gid);
+        Ok(Some(MountKind::Ssh(SshAgent { server, mode, uid, gid })))
     }
 }
 

@@ -7,9 +7,11 @@
 //!
 //! This crate knows nothing of images, layers, caches or LLB: it is given directories and gives back an exit.
 
+mod agent;
 mod cdi;
 mod identity;
 mod network;
+mod private_key;
 mod root_directory;
 mod run;
 mod sandbox;
@@ -20,13 +22,14 @@ mod system;
 mod users;
 mod wire;
 
+pub use agent::{SshKeyError, SshKeys};
 pub use cdi::{CDI_DIRECTORIES, CdiError, DeviceEdits, Devices};
 pub use identity::{EnterError, EnterOptions, Identity, IdentityKind, enter, identity};
 pub use run::{ExecError, Exit, Stream, Usage, run};
 pub use sandbox::maybe_sandbox;
 pub use step::{
-    HostEntry, Limits, Machine, Mount, MountKind, Network, Rootfs, Security, SshAgent, Stdio, Step,
-    Ulimit,
+    HostEntry, Limits, Machine, Mount, MountKind, Network, Rootfs, Security, SshAgent, SshServer,
+    Stdio, Step, Ulimit,
 };
 
 /// The name under which this program starts itself to become the sandbox of one step.

@@ -395,7 +395,7 @@ fn note_report(
             if let (Some(MountKind::Ssh(agent)), Some(listener)) =
                 (agent, descriptors.into_iter().next())
             {
-                let proxy = Proxy::start(listener, agent.socket.clone())
+                let proxy = Proxy::start(listener, agent.server.clone())
                     .map_err(cannot("relay the ssh agent"))?;
                 running.agents.push(proxy);
             }

@@ -1,15 +1,16 @@
-//! Lends an ssh agent to a step: bytes are relayed, the agent sees this process as its peer.
+//! Lends an ssh agent to a step: bytes are relayed, and the agent sees this process as its peer; or it is this process.
 
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::SshServer;
 
 /// Connections served at the same time; more wait for one of them to end.
 const MOST_CONNECTIONS: usize = 64;
@@ -21,7 +22,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn start(listener: OwnedFd, agent: PathBuf) -> io::Result<Self> {
+    pub(crate) fn start(listener: OwnedFd, agent: SshServer) -> io::Result<Self> {
         let listener = UnixListener::from(listener);
         listener.set_nonblocking(true)?;
         let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
@@ -42,7 +43,7 @@ impl Drop for Proxy {
     }
 }
 
-fn serve(listener: &UnixListener, stopped: &OwnedFd, agent: &PathBuf) {
+fn serve(listener: &UnixListener, stopped: &OwnedFd, agent: &SshServer) {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let mut both = [
@@ -59,11 +60,24 @@ fn serve(listener: &UnixListener, stopped: &OwnedFd, agent: &PathBuf) {
         if open.load(Ordering::Relaxed) >= MOST_CONNECTIONS {
             continue;
         }
-        let Ok(server) = UnixStream::connect(agent) else { continue };
+        if client.set_nonblocking(false).is_err() {
+            continue;
+        }
+        let answer: Box<dyn FnOnce() + Send> = match agent {
+            SshServer::Agent(socket) => {
+                let Ok(server) = UnixStream::connect(socket) else { continue };
+                Box::new(move || relay(&client, &server))
+            }
+            SshServer::Keys(keys) => {
+                let keys = Arc::clone(keys);
+                // A client that breaks off has what it wanted.
+                Box::new(move || keys.serve(client).unwrap_or_default())
+            }
+        };
         open.fetch_add(1, Ordering::Relaxed);
         let open = Arc::clone(&open);
         let relayed = thread::Builder::new().name("ssh-relay".to_owned()).spawn(move || {
-            relay(&client, &server);
+            answer();
             open.fetch_sub(1, Ordering::Relaxed);
         });
         drop(relayed);
@@ -77,9 +91,6 @@ fn relay(client: &UnixStream, server: &UnixStream) {
         let _ignored = io::copy(&mut { from }, &mut { to });
         let _ignored = to.shutdown(Shutdown::Write);
     };
-    if client.set_nonblocking(false).is_err() {
-        return;
-    }
     thread::scope(|scope| {
         scope.spawn(|| copy(client, server));
         copy(server, client);

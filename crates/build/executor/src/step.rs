@@ -1,8 +1,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::SshKeys;
 
 /// One process to run in a sandbox. Everything it may see is named here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,14 +148,31 @@ pub enum MountKind {
 /// An ssh agent lent to a step.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SshAgent {
-    /// The agent's socket on the host. Connections are relayed: the step never sees the socket itself.
-    pub socket: PathBuf,
+    /// Who answers. It stays outside the sandbox, which is not told.
+    #[serde(skip)]
+    pub server: SshServer,
     /// Permissions of the socket the step sees.
     pub mode: u32,
     /// Its owner, as the step sees it.
     pub uid: u32,
     /// Its group, as the step sees it.
     pub gid: u32,
+}
+
+/// Who answers a step that asks an ssh agent.
+#[derive(Clone, Debug)]
+pub enum SshServer {
+    /// An agent, by its socket on the host. Connections are relayed: the step never sees the socket itself.
+    Agent(PathBuf),
+    /// This process.
+    Keys(Arc<SshKeys>),
+}
+
+impl Default for SshServer {
+    /// One without keys.
+    fn default() -> Self {
+        Self::Keys(Arc::default())
+    }
 }
 
 /// What of the network a step reaches.

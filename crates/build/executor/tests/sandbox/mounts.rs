@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use executor::{IdentityKind, Mount, MountKind, Rootfs, Security, SshAgent};
+use executor::{IdentityKind, Mount, MountKind, Rootfs, Security, SshAgent, SshServer};
 
 use crate::support::{Suite, TestResult};
 
@@ -209,20 +209,22 @@ pub(crate) fn insecure(suite: &Suite) -> TestResult {
     Ok(())
 }
 
-/// What this program does inside the step of the test below.
+/// What this program does inside the step of the test below: it asks which keys there are.
 pub(crate) fn ssh_client(path: &str) -> TestResult {
     use std::io::{Read as _, Write as _};
     let mut agent = std::os::unix::net::UnixStream::connect(path)?;
-    agent.write_all(b"hello")?;
+    agent.write_all(b"\0\0\0\x01\x0b")?;
+    agent.shutdown(std::net::Shutdown::Write)?;
     let mut answer = String::new();
     agent.read_to_string(&mut answer)?;
-    print!("{answer}");
+    println!("{answer:?}");
     Ok(())
 }
 
 pub(crate) fn ssh(suite: &Suite) -> TestResult {
     use std::io::{Read as _, Write as _};
     const INSIDE: &str = "/run/buildkit/ssh_agent.0";
+    const KEYS: &str = "/run/buildkit/ssh_agent.1";
     let root = suite.busybox_root()?;
     let outside = tempfile::tempdir()?;
     let socket = outside.path().join("agent");
@@ -231,13 +233,16 @@ pub(crate) fn ssh(suite: &Suite) -> TestResult {
         let (mut stream, _) = listener.accept()?;
         let mut question = [0; 5];
         stream.read_exact(&mut question)?;
-        stream.write_all(b"answer\n")?;
+        stream.write_all(b"answer")?;
         Ok(String::from_utf8_lossy(&question).into_owned())
     });
-    let mut step = suite
-        .shell(&root, &format!("stat -c '%a %u:%g %F' {INSIDE}; /program ssh-client {INSIDE}"));
-    step.mounts =
-        vec![mount(INSIDE, MountKind::Ssh(SshAgent { socket, mode: 0o600, uid: 0, gid: 0 }))];
+    let ask = format!("/program ssh-client {INSIDE}; /program ssh-client {KEYS}");
+    let mut step = suite.shell(&root, &format!("stat -c '%a %u:%g %F' {INSIDE}; {ask}"));
+    let lend = |place: &str, server| {
+        mount(place, MountKind::Ssh(SshAgent { server, mode: 0o600, uid: 0, gid: 0 }))
+    };
+    // The second answers for key files, of which there are none.
+    step.mounts = vec![lend(INSIDE, SshServer::Agent(socket)), lend(KEYS, SshServer::default())];
     let program = std::env::args().next().ok_or("a program has a name")?;
     let mut bind = |source: PathBuf, target: &str| {
         let kind = MountKind::Bind { source, subpath: None, read_only: true };
@@ -251,8 +256,9 @@ pub(crate) fn ssh(suite: &Suite) -> TestResult {
         }
     }
     let (_, out, err) = suite.run(&step)?;
-    assert_eq!(out, "600 0:0 socket\nanswer\n", "{err}");
-    assert_eq!(agent.join().map_err(|_| "agent died")??, "hello");
+    let none = "\"\\0\\0\\0\\u{5}\\u{c}\\0\\0\\0\\0\"";
+    assert_eq!(out, format!("600 0:0 socket\n\"answer\"\n{none}\n"), "{err}");
+    assert_eq!(agent.join().map_err(|_| "agent died")??, "\0\0\0\x01\x0b");
     assert!(!root.path().join("run").exists());
     Ok(())
 }
