@@ -269,6 +269,7 @@ fn slug(case: &str, at: usize) -> String {
 /// Writes the layers for `tools/windows-importer`.
 #[test]
 #[ignore = "writes files: for tools/windows-importer"]
+#[expect(clippy::disallowed_methods, reason = "the tool says where")]
 fn write_the_layers() {
     let directory = std::env::var_os("WINDOWS_IMPORTER_LAYERS").unwrap();
     for (at, (directory_name, file)) in NAMES.into_iter().enumerate() {
