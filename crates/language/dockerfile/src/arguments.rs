@@ -55,8 +55,9 @@ impl Parser<'_> {
                 "none" => Network::None,
                 "host" => Network::Host,
                 other => {
-                    let guess = did_you_mean(other, ["default", "none", "host"]);
-                    self.choice(format!("network {other:?} is not valid"), word.span, guess);
+                    let known = ["default", "none", "host"];
+                    let message = format!("network {other:?} is not valid");
+                    self.choice(message, word.span, other, &known);
                     Network::Default
                 }
             },
@@ -67,8 +68,8 @@ impl Parser<'_> {
                 "sandbox" => Security::Sandbox,
                 "insecure" => Security::Insecure,
                 other => {
-                    let guess = did_you_mean(other, ["sandbox", "insecure"]);
-                    self.choice(format!("security {other:?} is not valid"), word.span, guess);
+                    let message = format!("security {other:?} is not valid");
+                    self.choice(message, word.span, other, &["sandbox", "insecure"]);
                     Security::Sandbox
                 }
             },
@@ -87,10 +88,12 @@ impl Parser<'_> {
         Run { command: self.command(parts), mounts, network, security, devices }
     }
 
-    pub(crate) fn choice(&mut self, message: String, span: Span, guess: Option<&str>) {
-        let mut diagnostic = Diagnostic::error(message, span);
-        diagnostic.hint = guess.map(|guess| format!("did you mean {guess}?"));
-        self.diagnostics.push(diagnostic);
+    fn choice(&mut self, message: String, span: Span, given: &str, known: &[&str]) {
+        let hint = match did_you_mean(given, known.iter().copied()) {
+            Some(guess) => format!("did you mean {guess}?"),
+            None => format!("it can be {}", known.join(", ")),
+        };
+        self.diagnostics.push(Diagnostic::error(message, span).hint(hint));
     }
 
     pub(crate) fn copy(&mut self, parts: &Parts<'_>, name: &'static str) -> Option<CopyFiles> {
@@ -117,7 +120,7 @@ impl Parser<'_> {
                 "{name} requires at least two arguments, but only one was provided. Destination \
                  could not be determined"
             );
-            self.error(message, parts.keyword.span);
+            self.missing(parts, name, message);
             return None;
         };
         if heredoc(&dest.text).is_ok_and(|found| found.is_some()) {

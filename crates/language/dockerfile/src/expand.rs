@@ -82,6 +82,19 @@ pub struct ExpandError {
     pub work: usize,
 }
 
+impl ExpandError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.reason.ends_with("-quote") {
+            Some("close the quote, or escape it if it is meant as it stands")
+        } else if self.reason.starts_with("syntax error: missing '}'") {
+            Some("close the braces, or escape the $ if it is meant as it stands")
+        } else {
+            None
+        }
+    }
+}
+
 /// Replaces variables, quotes and escapes in `text`.
 pub fn expand(text: &str, how: Expand, variables: &dyn Variables) -> Result<Expanded, ExpandError> {
     let mut lexer = Lexer {

@@ -24,6 +24,7 @@ mod reference_tests;
 mod signal;
 mod split;
 mod syntax;
+mod usage;
 
 pub use device::Device;
 pub use expand::{Expand, ExpandError, Expanded, Variables, expand};

@@ -158,8 +158,9 @@ impl Mount {
             "target" | "dst" | "destination" => self.target = value,
             "size" => {
                 self.only(key, &[MountKind::Tmpfs])?;
-                self.size =
-                    bytes(&value).ok_or_else(|| format!("invalid value for {key}: {value}"))?;
+                let message = || format!("invalid value for {key}: {value}");
+                self.size = bytes(&value)
+                    .ok_or_else(|| hinted(message(), "write bytes, or 64m, or 1.5g"))?;
             }
             "id" => self.id = value,
             "sharing" => {
@@ -178,7 +179,9 @@ impl Mount {
             }
             "mode" => {
                 let mode = u32::from_str_radix(&value, 8);
-                self.mode = Some(mode.map_err(|_| format!("invalid value {value} for mode"))?);
+                let message = || format!("invalid value {value} for mode");
+                self.mode =
+                    Some(mode.map_err(|_| hinted(message(), "write octal digits, as in 0755"))?);
             }
             "uid" | "gid" => {
                 let id: u32 =
@@ -297,11 +300,15 @@ pub(crate) fn fields(line: &str) -> Result<Vec<String>, MountError> {
     Ok(fields)
 }
 
+fn hinted(message: String, hint: &str) -> MountError {
+    MountError { hint: Some(hint.to_owned()), ..message.into() }
+}
+
 pub(crate) fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
     match value {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
-        _ => Err(format!("invalid value for {key}: {value}").into()),
+        _ => Err(hinted(format!("invalid value for {key}: {value}"), "write true or false")),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::limits::{MAX_ERRORS, MAX_INSTRUCTIONS, MAX_STAGES, MAX_WARNINGS, MAX_
 use crate::lines::{Line, Reader};
 use crate::split;
 use crate::syntax::TokenKind;
+use crate::usage;
 
 /// The instructions there are.
 pub(crate) const KEYWORDS: [&str; 18] = [
@@ -429,14 +430,21 @@ impl Parser<'_> {
         self.flags(parts, &[]);
     }
 
+    pub(crate) fn missing(&mut self, parts: &Parts<'_>, name: &str, message: String) {
+        self.diagnostics.push(
+            Diagnostic::error(message, parts.keyword.span)
+                .hint(format!("write {}", usage::example(name))),
+        );
+    }
+
     pub(crate) fn at_least_one(&mut self, parts: &Parts<'_>, name: &str) {
-        self.error(format!("{name} requires at least one argument"), parts.keyword.span);
+        self.missing(parts, name, format!("{name} requires at least one argument"));
     }
 
     pub(crate) fn single(&mut self, parts: &Parts<'_>, name: &str) -> Option<Word> {
         self.no_flags(parts);
         if parts.rest.is_empty() {
-            self.error(format!("{name} requires exactly one argument"), parts.keyword.span);
+            self.missing(parts, name, format!("{name} requires exactly one argument"));
             return None;
         }
         Some(Word { text: parts.rest.to_owned(), span: self.rest_span(parts) })

@@ -110,7 +110,7 @@ fn everything_wrong_is_told_at_once() {
     Dockerfile:3:1: unknown instruction: FORM (did you mean FROM?)
     Dockerfile:4:11: invalid name for build stage: "1", name can't start with a number or contain symbols
     Dockerfile:5:5: unknown flag: --mout (did you mean --mount?)
-    Dockerfile:6:1: COPY requires at least two arguments, but only one was provided. Destination could not be determined
+    Dockerfile:6:1: COPY requires at least two arguments, but only one was provided. Destination could not be determined (write COPY SOURCE… DESTINATION)
     Dockerfile:7:5: ENV must have two arguments (write ENV A=VALUE)
     Dockerfile:8:1: unknown instruction: RUM (did you mean RUN?)
     Dockerfile:9:13: invalid duration "x" (write 30s or 1m30s)

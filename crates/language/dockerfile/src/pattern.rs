@@ -78,7 +78,8 @@ impl Pattern {
         Ok(chars.iter().skip(end).rev().collect())
     }
 
-    /// `value` with the first (or every) longest match replaced.
+    /// `value` with the first (or every) longest match replaced. Where every one is, the replacement is what Go takes
+    /// for a template: `$0` and `${0}` are what matched, `$$` is `$`, and other names have no value.
     pub(crate) fn replace(
         &mut self,
         value: &str,
@@ -98,7 +99,16 @@ impl Pattern {
             match self.match_at(rest, true)? {
                 Some(0) if after_match => {}
                 Some(length) => {
-                    out.push_str(replacement);
+                    if all {
+                        template(
+                            &mut out,
+                            replacement,
+                            rest.get(..length).unwrap_or_default(),
+                            room,
+                        );
+                    } else {
+                        out.push_str(replacement);
+                    }
                     at += length;
                     if !all {
                         break;
@@ -176,6 +186,40 @@ impl Pattern {
     }
 }
 
+/// Appends a replacement by the rules of Go's `Regexp.Expand`, for an expression without groups.
+fn template(out: &mut String, mut replacement: &str, matched: &[char], room: usize) {
+    while let Some((before, rest)) = replacement.split_once('$') {
+        out.push_str(before);
+        if out.len() > room {
+            return;
+        }
+        let (inner, braced) = match rest.strip_prefix('{') {
+            Some(inner) => (inner, true),
+            None => (rest, false),
+        };
+        let length = inner.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(inner.len());
+        let (name, behind) = inner.split_at(length);
+        let end = if braced { behind.strip_prefix('}') } else { Some(behind) };
+        replacement = match end {
+            _ if rest.starts_with('$') => {
+                out.push('$');
+                rest.get(1..).unwrap_or_default()
+            }
+            Some(behind) if !name.is_empty() => {
+                if name == "0" {
+                    out.extend(matched);
+                }
+                behind
+            }
+            _ => {
+                out.push('$');
+                rest
+            }
+        };
+    }
+    out.push_str(replacement);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +244,31 @@ mod tests {
         assert_eq!(pattern("o").replace("foo boo", "0", true, 100).unwrap(), "f00 b00");
         assert_eq!(pattern("o*").replace("foo boo", "x", true, 100).unwrap(), "fx");
         assert_eq!(pattern(r"\/").replace("a/b/c", "-", true, 100).unwrap(), "a-b-c");
+    }
+
+    #[test]
+    fn a_replacement_of_all_is_a_template() {
+        for (replacement, expected) in [
+            ("<$0$0>", "f<oo><oo>"),
+            ("$$", "f$$"),
+            ("${0}y", "foyoy"),
+            ("$1z", "f"),
+            ("${1}z", "fzz"),
+            ("$0a", "f"),
+            ("$00", "f"),
+            ("${", "f${${"),
+            ("${0", "f${0${0"),
+            ("$", "f$$"),
+            ("$-", "f$-$-"),
+            ("$$0", "f$0$0"),
+        ] {
+            let replaced = pattern("o").replace("foo", replacement, true, 100);
+            assert_eq!(replaced.as_deref(), Ok(expected), "{replacement}");
+        }
+        let long = "a".repeat(1000);
+        let replaced = pattern("*").replace(&long, &"$0".repeat(1000), true, 5000);
+        assert_eq!(replaced, Err(PatternError::Room(5000)));
+        assert_eq!(pattern("o").replace("foo", "$0$0", false, 100).unwrap(), "f$0$0o");
     }
 
     #[test]

@@ -166,12 +166,13 @@ impl Compiler<'_> {
             let words = std::iter::once(&from.base).chain(&from.platform);
             for word in words {
                 let how = dockerfile::Expand::words(self.file.escape);
-                let matched = dockerfile::expand(&word.text, how, &self.global_args);
+                let matched = self.budget.expand(&word.text, how, &self.global_args);
                 used.extend(matched.map(|expanded| expanded.matched).unwrap_or_default());
             }
         }
         let mut outline = Outline::default();
         let mut seen: BTreeSet<String> = BTreeSet::new();
+        let (mut secrets, mut agents) = (BTreeSet::new(), BTreeSet::new());
         for asked in &self.asked {
             match asked {
                 Asked::Argument { stage, argument, own } if needed.contains(stage) => {
@@ -181,11 +182,15 @@ impl Compiler<'_> {
                         outline.args.push(argument.clone());
                     }
                 }
-                Asked::Secret { stage, mount } if needed.contains(stage) => {
-                    add(&mut outline.secrets, mount);
+                Asked::Secret { stage, mount }
+                    if needed.contains(stage) && secrets.insert(&mount.name) =>
+                {
+                    outline.secrets.push(mount.clone());
                 }
-                Asked::Ssh { stage, mount } if needed.contains(stage) => {
-                    add(&mut outline.ssh, mount);
+                Asked::Ssh { stage, mount }
+                    if needed.contains(stage) && agents.insert(&mount.name) =>
+                {
+                    outline.ssh.push(mount.clone());
                 }
                 _ => {}
             }
@@ -216,7 +221,7 @@ impl Compiler<'_> {
             for argument in arguments {
                 let how = dockerfile::Expand::words(self.file.escape);
                 let default = argument.default.as_deref().unwrap_or_default();
-                let needs = dockerfile::expand(default, how, &self.global_args);
+                let needs = self.budget.expand(default, how, &self.global_args);
                 let asked = OutlineArgument {
                     name: argument.name.clone(),
                     description: described(&instruction.comments, &argument.name),
@@ -228,11 +233,5 @@ impl Compiler<'_> {
             }
         }
         globals
-    }
-}
-
-fn add(mounts: &mut Vec<OutlineMount>, mount: &OutlineMount) {
-    if !mounts.iter().any(|known| known.name == mount.name) {
-        mounts.push(mount.clone());
     }
 }

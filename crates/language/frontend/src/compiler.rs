@@ -184,7 +184,9 @@ impl<'a> Compiler<'a> {
     ) -> Result<Expanded, Stop> {
         let how = Expand::words(self.file.escape);
         self.budget.expand(text, how, variables).map_err(|error| {
-            self.error(error.to_string(), span);
+            let mut diagnostic = Diagnostic::error(error.to_string(), span);
+            diagnostic.hint = error.hint().map(str::to_owned);
+            self.report(diagnostic);
             Stop
         })
     }

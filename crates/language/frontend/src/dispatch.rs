@@ -401,7 +401,8 @@ impl Compiler<'_> {
                 let found = match ports::parse(&spec) {
                     Ok(found) => found,
                     Err(message) => {
-                        self.error(message, word.span);
+                        let hint = "write 8080, 8000-8010 or 53/udp";
+                        self.report(Diagnostic::error(message, word.span).hint(hint));
                         return Err(Stop);
                     }
                 };

@@ -207,7 +207,7 @@ fn mistakes_are_told_with_place_and_way_out() {
     Dockerfile:3:1: RUN --security=insecure is not allowed for this build (allow it with --allow security.insecure, for Dockerfiles you trust)
     Dockerfile:4:6: source can't be a URL for COPY (use ADD for addresses)
     Dockerfile:6:6: invalid chmod parameter: 'rwx'. it should be octal string and between 0 and 07777 (or symbolic, as in --chmod=u=rwX,go=rX)
-    Dockerfile:7:8: invalid containerPort: 99999
+    Dockerfile:7:8: invalid containerPort: 99999 (write 8080, 8000-8010 or 53/udp)
     Dockerfile:8:12: invalid signal: SIGNOPE (write SIGTERM or a number)
     Dockerfile:9:5: failed to process "\"${B:?must be set}\"": B: must be set
     Dockerfile:10:5: invalid mount target "/" (give a target= other than the root)

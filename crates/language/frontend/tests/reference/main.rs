@@ -7,6 +7,7 @@ mod antrea;
 mod arguments;
 mod contexts;
 mod copies;
+mod errors;
 mod extensions;
 mod instructions;
 mod mounts;

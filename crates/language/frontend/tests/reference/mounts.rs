@@ -127,7 +127,7 @@ fn tmpfs_has_a_size() {
     assert_eq!(mount("RUN --mount=type=tmpfs,target=/x make").tmpfs_opt.unwrap().size, 0);
     insta::assert_snapshot!(
         told_of("RUN --mount=type=tmpfs,target=/x,size=much make"),
-        @"Dockerfile:2:5: invalid value for size: much"
+        @"Dockerfile:2:5: invalid value for size: much (write bytes, or 64m, or 1.5g)"
     );
 }
 
