@@ -6,7 +6,7 @@ mod dockerfiles;
 mod files;
 #[cfg(feature = "all")]
 mod models;
-#[cfg(feature = "all")]
+#[cfg(feature = "windows-formats")]
 mod windows_formats;
 
 /// A property by the name of its fuzz target and its directory of seeds.
@@ -36,19 +36,19 @@ pub const PROPERTIES: &[Property] = &[
     ("platform", models::platform),
     #[cfg(feature = "all")]
     ("reference", models::reference),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("pe", windows_formats::pe),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("regf", windows_formats::regf),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("sddl", windows_formats::sddl),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("security_descriptor", windows_formats::security_descriptor),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("windows_headers", windows_formats::windows_headers),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("windows_kept", windows_formats::windows_kept),
-    #[cfg(feature = "all")]
+    #[cfg(feature = "windows-formats")]
     ("windows_layer", windows_formats::windows_layer),
 ];
 
