@@ -68,6 +68,7 @@ fn default_escape_lints() {
         ("ENV D='C:\\x\\'", false),
         ("VOLUME c:\\vol", true),
         ("COPY a.txt C:\\temp/", true),
+        ("COPY a.txt C:\\temp\\\nWORKDIR /x", true),
         ("COPY a.txt C:/temp/", false),
         ("COPY a.txt /c/temp3/", true),
     ] {

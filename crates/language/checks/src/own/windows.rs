@@ -61,7 +61,11 @@ fn paths(instruction: &Instruction, found: &mut Vec<Diagnostic>) {
     match &instruction.kind {
         Kind::Workdir(path) => one(path),
         Kind::Volume(paths) => paths.iter().for_each(one),
-        Kind::Copy(copy) | Kind::Add(copy) => one(&copy.dest),
+        // `COPY a C:\t\` continues on the next line, so that what was the destination is a source.
+        Kind::Copy(copy) | Kind::Add(copy) => {
+            copy.sources.iter().for_each(&mut one);
+            one(&copy.dest);
+        }
         Kind::Env(pairs) => {
             for pair in pairs.iter().filter(|pair| loses_backslashes(&pair.value)) {
                 let message = format!("the backslashes of {} are taken for escapes", pair.value);
