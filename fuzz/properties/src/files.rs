@@ -1,5 +1,8 @@
-use fstree::{IgnoreRules, MatchInfo, PatternSet, RelPath, glob_match};
+use std::os::fd::AsFd as _;
+
+use fstree::{IgnoreRules, MatchInfo, Owners, PatternSet, RelPath, glob_match};
 use layer::tar::{Limits, Piece, Reader};
+use layer::{UnpackOptions, Whiteouts};
 
 /// Rules and a path, separated by a zero byte: the last rule that matches decides, however many there are.
 pub(crate) fn dockerignore(data: &[u8]) {
@@ -69,4 +72,26 @@ pub(crate) fn tar(data: &[u8]) {
         }
         assert_eq!(size, header.size);
     }
+}
+
+/// A layer unpacks beneath its directory or not at all.
+pub(crate) fn unpack(data: &[u8]) {
+    let Some((how, data)) = data.split_last() else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (inside, outside) = (place.path().join("inside"), place.path().join("outside"));
+    fs_err::create_dir(&inside).unwrap();
+    fs_err::write(&outside, "untouched").unwrap();
+    let before = fs_err::symlink_metadata(&outside).unwrap().modified().unwrap();
+    let options = UnpackOptions {
+        windows: how & 1 == 1,
+        whiteouts: if how & 2 == 2 { Whiteouts::Apply } else { Whiteouts::Overlay },
+        limits: Limits { entries: 100, total_bytes: 1 << 20, ..Limits::default() },
+    };
+    let done = layer::unpack(data, &inside, Owners::IDENTITY, &options);
+    assert!(done.is_err() || done.is_ok_and(|done| done.entries <= 100 && done.size <= 1 << 20));
+    assert_eq!(fs_err::read_to_string(&outside).unwrap(), "untouched");
+    assert_eq!(fs_err::symlink_metadata(&outside).unwrap().modified().unwrap(), before);
+    assert_eq!(fs_err::read_dir(place.path()).unwrap().count(), 2);
+    let parent = std::fs::File::open(place.path()).unwrap();
+    fstree::remove_all(parent.as_fd(), b"inside").unwrap();
 }

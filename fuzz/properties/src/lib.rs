@@ -27,11 +27,17 @@ pub const PROPERTIES: &[Property] = &[
     #[cfg(feature = "all")]
     ("tar", files::tar),
     #[cfg(feature = "all")]
+    ("unpack", files::unpack),
+    #[cfg(feature = "all")]
+    ("challenge", models::challenge),
+    #[cfg(feature = "all")]
     ("definition", models::definition),
     #[cfg(feature = "all")]
     ("docker_config", models::docker_config),
     #[cfg(feature = "all")]
     ("document", models::document),
+    #[cfg(feature = "all")]
+    ("git", models::git),
     #[cfg(feature = "all")]
     ("platform", models::platform),
     #[cfg(feature = "all")]

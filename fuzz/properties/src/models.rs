@@ -1,7 +1,9 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use llb::GitSource;
 use oci::{Digest, ImageConfig, Platform, Reference};
+use registry::Challenge;
 
 /// What is read as a reference is the same when it is written and read again.
 pub(crate) fn reference(data: &[u8]) {
@@ -48,4 +50,25 @@ pub(crate) fn definition(data: &[u8]) {
 /// Docker's configuration is read or refused.
 pub(crate) fn docker_config(data: &[u8]) {
     let _ = registry::DockerConfig::parse(Path::new("config.json"), data);
+}
+
+/// What a registry asks for is read to its end, and is no more than the line has.
+pub(crate) fn challenge(data: &[u8]) {
+    let Ok(line) = str::from_utf8(data) else { return };
+    for found in Challenge::parse(line) {
+        if let Challenge::Bearer { realm, service, scope } = found {
+            let values = [Some(realm), service, scope];
+            assert!(values.iter().flatten().all(|value| value.len() <= line.len()));
+        }
+    }
+}
+
+/// What an address of a repository says survives the way through a definition.
+pub(crate) fn git(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Some(Ok(source)) = GitSource::parse(text) else { return };
+    let op = source.to_op();
+    if let Some(back) = GitSource::from_op(&op) {
+        assert_eq!(back.to_op(), op);
+    }
 }

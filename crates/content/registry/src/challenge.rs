@@ -5,9 +5,25 @@ use http::header::WWW_AUTHENTICATE;
 
 /// What a registry asks for with status 401.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Challenge {
+pub enum Challenge {
+    /// A name and a password.
     Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
+    /// A token.
+    Bearer {
+        /// Address that gives tokens.
+        realm: String,
+        /// Whom the token is for.
+        service: Option<String>,
+        /// What it has to allow.
+        scope: Option<String>,
+    },
+}
+
+impl Challenge {
+    /// All challenges of one header line that are understood, in order.
+    pub fn parse(line: &str) -> Vec<Self> {
+        parse(line)
+    }
 }
 
 /// All challenges of an answer that are understood, in order; several may share one header line.
@@ -17,7 +33,7 @@ pub(crate) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
         .iter()
         .take(8)
         .filter_map(|value| value.to_str().ok())
-        .flat_map(parse)
+        .flat_map(Challenge::parse)
         .collect()
 }
 

@@ -29,6 +29,7 @@ mod transfer;
 mod transport;
 mod upload;
 
+pub use challenge::Challenge;
 pub use client::{Client, ClientOptions, ForeignLayers, MANIFEST_LIMIT, Notice, ProxyOptions};
 pub use credentials::{Credential, CredentialError, Credentials, NoCredentials, StaticCredentials};
 pub use docker_config::{DockerConfig, DockerConfigError, Kept};
