@@ -415,3 +415,25 @@ fn what_moved_or_was_touched_but_is_the_same_costs_nothing() {
     let changed = build();
     assert!(changed.contains("2 steps run, 0 cached"), "{changed}");
 }
+
+#[test]
+fn what_is_written_to_a_link_leaves_the_link() {
+    let program = Program::new();
+    let context = with_shell("");
+    let targets = ["id", "tar", "oci", "saved"];
+    for name in targets {
+        let link = context.join(&format!("to-{name}"));
+        fs_err::write(context.join(name), "before, and longer than an image id is")
+            .expect("it is written");
+        std::os::unix::fs::symlink(name, link).expect("a link can be made");
+    }
+    let build = "build -q -t app --iidfile to-id -o type=tar,dest=to-tar -o type=oci,dest=to-oci -o type=image .";
+    success(program.command(build).current_dir(context.path()));
+    success(program.command("image save app -o to-saved").current_dir(context.path()));
+    for name in targets {
+        let link = fs_err::symlink_metadata(context.join(&format!("to-{name}")));
+        assert!(link.expect("it is there").is_symlink(), "to-{name} was replaced");
+        let content = fs_err::read(context.join(name)).expect("it can be read");
+        assert!(!content.starts_with(b"before"), "{name} was not written");
+    }
+}

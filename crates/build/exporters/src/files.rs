@@ -85,12 +85,9 @@ pub(crate) fn to_destination(
         }
         Destination::Path(path) => path,
     };
-    // A pipe or a device is written to as it is.
-    if fs_err::metadata(path).is_ok_and(|there| !there.is_file()) {
-        let mut out = BufWriter::with_capacity(
-            1 << 20,
-            File::options().write(true).open(path).map_err(ExportError::io(path))?,
-        );
+    if !archive::may_be_replaced(path) {
+        let mut out =
+            BufWriter::with_capacity(1 << 20, File::create(path).map_err(ExportError::io(path))?);
         write(&mut out)?;
         return out.flush().map_err(ExportError::io(path));
     }

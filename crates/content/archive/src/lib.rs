@@ -22,7 +22,7 @@ use oci::{Descriptor, DocumentError};
 pub use docker::DockerArchive;
 pub use layout::OciLayout;
 pub use tarball::spool;
-pub use write::{Image, write_docker_tar, write_oci_layout, write_oci_tar};
+pub use write::{Image, may_be_replaced, write_docker_tar, write_oci_layout, write_oci_tar};
 
 /// Annotation with the tag of an image in a layout (image-spec 1.1, `annotations.md`).
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";

@@ -224,12 +224,23 @@ fn copy_blob(
     Ok(())
 }
 
+/// Whether a new file may take the place of what has this name: nothing, or an ordinary file. A link, a pipe or a device
+/// is not replaced but written to: `/dev/stdout` is a link, and leads to an ordinary file where output is redirected.
+pub fn may_be_replaced(path: &Path) -> bool {
+    fs_err::symlink_metadata(path).map_or(true, |there| there.is_file())
+}
+
 /// Writes a file beside its place and renames it.
 fn write_file(
     path: &Path,
     content: impl FnOnce(&mut dyn Write) -> Result<(), ArchiveError>,
 ) -> Result<(), ArchiveError> {
     let write = |source| ArchiveError::Write { source };
+    if !may_be_replaced(path) {
+        let mut file = File::create(path).map_err(write)?;
+        content(&mut file)?;
+        return file.flush().map_err(write);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished =
         path.with_file_name(format!(".{name}.{}", rustix::process::getpid().as_raw_nonzero()));

@@ -76,6 +76,11 @@ fn to_file(
 ) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
+    if !::archive::may_be_replaced(path) {
+        let mut out = BufWriter::new(fs_err::File::create(path).map_err(failed)?);
+        write(&mut out).map_err(write_failure)?;
+        return out.flush().map_err(failed);
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);

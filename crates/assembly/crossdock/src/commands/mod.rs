@@ -88,7 +88,7 @@ fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let failed =
         |error: io::Error| Failure::because(format!("cannot write {}", path.display()), error);
-    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+    if !::archive::may_be_replaced(path) {
         return fs_err::write(path, content).map_err(failed);
     }
     let mut name = path.file_name().unwrap_or_default().to_owned();
