@@ -56,6 +56,8 @@ pub const PROPERTIES: &[Property] = &[
     ("windows_kept", windows_formats::windows_kept),
     #[cfg(feature = "windows-formats")]
     ("windows_layer", windows_formats::windows_layer),
+    #[cfg(feature = "windows-formats")]
+    ("windows_writer", windows_formats::windows_writer),
 ];
 
 /// Checks the property of that name.

@@ -1,5 +1,6 @@
+use fstree::{Changeset, Content, Entry, Kind, Metadata, Mtime, RelPath};
 use layer::tar::Limits;
-use layer::{WindowsBase, WindowsHeaders};
+use layer::{Compression, Form, PackOptions, Severity, WindowsBase, WindowsHeaders};
 
 /// A layer's headers are read within the limits, and what is kept of them is read back as the same.
 pub(crate) fn windows_headers(data: &[u8]) {
@@ -25,6 +26,68 @@ pub(crate) fn windows_layer(data: &[u8]) {
         for finding in findings {
             assert!(layer::WINDOWS_RULES.iter().any(|(rule, _)| *rule == finding.rule));
         }
+    }
+}
+
+/// Files by the lines of a text, `kind path\0target`: a tree of them is refused, or packed to a layer that the checker has no
+/// fault to find with, and the same bytes each time.
+pub(crate) fn windows_writer(data: &[u8]) {
+    let entries = data.split(|byte| *byte == b'\n').take(64).filter_map(|line| {
+        let (kind, rest) = line.split_first()?;
+        let (path, target) = match rest.iter().position(|byte| *byte == 0) {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, &b"target"[..]),
+        };
+        let kind = match kind {
+            b'd' => Kind::DIRECTORY,
+            b'l' => Kind::Symlink(target.into()),
+            b'h' => Kind::Hardlink(RelPath::new(target).ok()?),
+            b'w' => Kind::Whiteout,
+            _ => Kind::File(Content::bytes(target)),
+        };
+        let path = RelPath::new(path).ok().filter(|path| !path.is_root())?;
+        let time = Mtime::seconds(i64::try_from(target.len()).ok()?);
+        Some(Entry { path, kind, meta: Metadata::root_owned(0o644, time) })
+    });
+    let mut changes = Changeset::new();
+    for entry in entries {
+        changes.insert(entry);
+    }
+    // No tree has anything beneath a file, or a second name of something that is none.
+    let beneath_a_file = |entry: &Entry| {
+        let mut at = entry.path.parent();
+        while let Some(path) = at.filter(|path| !path.is_root()) {
+            if changes.get(&path).is_some_and(|above| above.kind != Kind::DIRECTORY) {
+                return true;
+            }
+            at = path.parent();
+        }
+        false
+    };
+    let strange_link = |entry: &Entry| match &entry.kind {
+        Kind::Hardlink(target) => {
+            !changes.get(target).is_some_and(|other| matches!(other.kind, Kind::File(_)))
+        }
+        _ => false,
+    };
+    if changes.iter().any(|entry| beneath_a_file(entry) || strange_link(entry)) {
+        return;
+    }
+    let options = PackOptions {
+        form: Form::Windows,
+        compression: Compression::Uncompressed,
+        ..PackOptions::default()
+    };
+    let packed = || {
+        let mut tar = Vec::new();
+        layer::pack(&changes, &options, &mut tar).ok().map(|_| tar)
+    };
+    let Some(tar) = packed() else { return };
+    assert_eq!(packed().as_ref(), Some(&tar));
+    let base = WindowsBase::default();
+    let found = layer::windows_check(&*tar, Some(&base)).expect("it is an archive");
+    for finding in found {
+        assert!(finding.severity != Severity::Error, "{finding:?}");
     }
 }
 

@@ -443,3 +443,23 @@ fn a_base_layer_needs_its_hives_and_removes_nothing() {
     let (tar, _) = packed(hives, None).unwrap();
     assert_eq!(windows_check(&*tar, None).unwrap(), []);
 }
+
+#[test]
+fn links_and_directories_that_only_linux_tells_apart() {
+    // Two slashes are one on Linux, and no share of Windows.
+    let entries = [entry("app", Kind::DIRECTORY, 0o755), link("to-app", "//app")];
+    let (tar, _) = packed(entries, None).unwrap();
+    let attributes = windows::attributes::DIRECTORY_LINK.to_string();
+    let lines = listing(&tar);
+    assert!(
+        lines.iter().any(|line| line.contains("to-app") && line.contains(&attributes)),
+        "{lines:?}"
+    );
+    // A relative target is no path of the layer.
+    let (tar, _) = packed([link("x", "Files/y")], None).unwrap();
+    assert!(listing(&tar).iter().any(|line| line.contains(".\\Files\\y")));
+    let why = |entries: Vec<Entry>| packed(entries, None).unwrap_err().to_string();
+    assert!(why(vec![link("x", "")]).contains("its target is empty"));
+    let twice = why(vec![file("ap/link", "1"), file("AP", "2")]);
+    assert!(twice.contains("Windows cannot tell its directory from `AP`"), "{twice}");
+}

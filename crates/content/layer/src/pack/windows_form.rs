@@ -40,7 +40,7 @@ pub(super) fn emit<W: Write>(
         options,
     };
     plan.collect(changeset)?;
-    plan.add_parents();
+    plan.add_parents()?;
     plan.respell();
     plan.hide_opaque();
     plan.write(changeset, out)?;
@@ -122,7 +122,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn add_parents(&mut self) {
+    fn add_parents(&mut self) -> Result<(), PackError> {
         let mut missing = BTreeMap::new();
         for (key, item) in &self.items {
             // Removals need no parents.
@@ -131,13 +131,21 @@ impl<'a> Plan<'a> {
             }
             for parent in item.path.ancestors() {
                 let above = key[..parent.segments().count()].to_vec();
-                if !self.items.get(&above).is_some_and(|item| !matches!(item.what, What::Whiteout))
-                {
-                    missing.entry(above).or_insert(Item { path: parent, what: What::Parent });
+                match self.items.get(&above).map(|item| item.what) {
+                    None | Some(What::Whiteout) => {
+                        missing.entry(above).or_insert(Item { path: parent, what: What::Parent });
+                    }
+                    Some(What::Entry(other)) if !other.kind.is_directory() => {
+                        let why =
+                            format!("Windows cannot tell its directory from `{}`", other.path);
+                        return Err(unfit(&item.path.to_string(), &why));
+                    }
+                    Some(_) => {}
                 }
             }
         }
         self.items.append(&mut missing);
+        Ok(())
     }
 
     /// Gives every path the letters' case of the directory that is written for it.
@@ -254,7 +262,7 @@ impl<'a> Plan<'a> {
                 let mut header = Header::new(path, MemberKind::Symlink);
                 header.mode = 0o120_777;
                 header.mtime = time;
-                header.link = windows::link_target_to_windows(target);
+                header.link = link_target(&item.path, target)?;
                 let is_directory = self.leads_to_directory(&item.path, target);
                 if is_directory.is_none() {
                     out.warn(format!("the link `{}` leads to nothing that is known; it is written as a link to a file", item.path));
@@ -322,7 +330,9 @@ impl<'a> Plan<'a> {
         let mut from = link.clone();
         let mut target = target.to_vec();
         for _ in 0..MAX_LINKS {
-            let unix = windows::link_target_from_windows(&target)?;
+            // As Windows will read it: `//app` is no share, but was written on Linux.
+            let written = windows::link_target_to_windows(&target);
+            let unix = windows::link_target_from_windows(&written)?;
             let whole = if unix.starts_with(b"/") {
                 unix
             } else {
@@ -421,6 +431,15 @@ fn override_records(header: &mut Header, entry: &Entry) {
             .records
             .insert(records::ATTRIBUTES.as_bytes().to_vec(), number.to_string().into_bytes());
     }
+}
+
+/// The target as a layer has it. One that begins with `Files` would be taken for a path of the layer.
+fn link_target(path: &RelPath, target: &[u8]) -> Result<Vec<u8>, PackError> {
+    let link = windows::link_target_to_windows(target);
+    if link.is_empty() {
+        return Err(unfit(&path.to_string(), "the link leads nowhere: its target is empty"));
+    }
+    Ok(if link.starts_with(b"Files\\") { [b".\\".to_vec(), link].concat() } else { link })
 }
 
 fn unfit(path: &str, why: &str) -> PackError {
